@@ -1,0 +1,191 @@
+"""Every event a journal can hold, typed.
+
+One struct an event, tagged by ``type`` in JSON. Events are facts: written once, never changed.
+Everything else (cache, ledger, resume, report) is computed from them, nowhere else stored.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from oa_compile.chat import ChatAnswer, ChatRequest
+
+FORMAT_VERSION = 1
+
+Stage = Literal["compile", "validate", "verify"]
+Role = Literal["task", "proposer"]
+RunStatus = Literal["complete", "partial", "failed", "interrupted"]
+
+
+class Event(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag_field="type"):
+    """Base of all events."""
+
+
+class RunStarted(Event, frozen=True, omit_defaults=True, kw_only=True, tag="run_started"):
+    """First event of a journal: everything that decides what the run will do.
+
+    `inputs` maps a name (``program``, ``config``, ``train``, ``val``, …) to a digest; `lanes` maps a
+    lane's name to the identity that goes into call keys; `settings` is the effective config.
+    """
+
+    command: Literal["optimize", "validate"]
+    run: str
+    program: str
+    optimizer: str = ""
+    seed: int = 0
+    inputs: dict[str, str]
+    lanes: dict[str, str]
+    settings: dict[str, Any]
+    versions: dict[str, str]
+
+
+class SegmentStarted(Event, frozen=True, omit_defaults=True, kw_only=True, tag="segment_started"):
+    """A process took up the run: the first, or one that resumes it."""
+
+    pid: int
+    resumed: int = 0
+    torn_bytes: int = 0
+
+
+class Reserved(Event, frozen=True, omit_defaults=True, kw_only=True, tag="reserved"):
+    """The worst case of one attempt was set aside, before anything was sent."""
+
+    hold: int
+    key: str
+    lane: str
+    stage: Stage
+    role: Role
+    msat: int
+    tokens: int
+
+
+class Attempt(Event, frozen=True, omit_defaults=True, kw_only=True, tag="attempt"):
+    """What became of one attempt: it settles the hold of the same number.
+
+    ``ok``      answered; `request` and `answer` are whole.
+    ``refused`` the lane will never serve this request (too long, bad parameters): a fact about the
+                request, replayed like an answer.
+    ``fault``   the infrastructure failed; says nothing about the candidate.
+    ``lost``    the process died before it knew; charged at the reserved worst case.
+    """
+
+    hold: int
+    key: str
+    lane: str
+    stage: Stage
+    role: Role
+    outcome: Literal["ok", "refused", "fault", "lost"]
+    msat: int = 0
+    tokens: int = 0
+    latency_ms: int = 0
+    request: ChatRequest | None = None
+    answer: ChatAnswer | None = None
+    fault: str = ""
+    message: str = ""
+    receipt: dict[str, Any] = {}
+
+
+class GaveUp(Event, frozen=True, omit_defaults=True, kw_only=True, tag="gave_up"):
+    """All attempts of a call failed; the call's example is a fault, never a wrong answer."""
+
+    key: str
+    request: ChatRequest
+    fault: str
+    message: str
+
+
+class Noted(Event, frozen=True, omit_defaults=True, kw_only=True, tag="noted"):
+    """Something the user should know: a fitted setting, a skipped step, a budget warning."""
+
+    code: str
+    message: str
+    data: dict[str, Any] = {}
+
+
+class ForecastMade(Event, frozen=True, omit_defaults=True, kw_only=True, tag="forecast"):
+    """What the run was expected to take, written before its first call. `lines` are per stage and lane."""
+
+    lines: list[dict[str, Any]]
+
+
+class PhaseStarted(Event, frozen=True, omit_defaults=True, kw_only=True, tag="phase_started"):
+    """The optimizer entered a phase (bootstrap, propose, search, …)."""
+
+    phase: str
+
+
+class Candidate(Event, frozen=True, omit_defaults=True, kw_only=True, tag="candidate"):
+    """A program state that was tried. `state` maps a predictor to its instruction and demos."""
+
+    candidate: str
+    parent: str = ""
+    origin: str = ""
+    state: dict[str, Any]
+
+
+class ExampleScore(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One example's score in 0 … 1; `fault` names the infrastructure fault when there is no score."""
+
+    example: str
+    score: float | None
+    fault: str = ""
+
+
+class Evaluated(Event, frozen=True, omit_defaults=True, kw_only=True, tag="evaluated"):
+    """A candidate was scored on `scope` of a split. `score` is the mean over answered examples."""
+
+    ordinal: int
+    candidate: str
+    split: Literal["train", "val", "test"]
+    scope: Literal["full", "minibatch"]
+    score: float | None
+    rows: list[ExampleScore]
+    valid: bool = True
+    calls: int = 0
+    saved: int = 0
+    msat: int = 0
+
+
+class Decided(Event, frozen=True, omit_defaults=True, kw_only=True, tag="decided"):
+    """Why a candidate was kept or dropped."""
+
+    ordinal: int
+    candidate: str
+    kept: bool
+    reason: str
+
+
+class RunFinished(Event, frozen=True, omit_defaults=True, kw_only=True, tag="run_finished"):
+    """Last event of a segment that ended on its own terms. `results` is command-specific."""
+
+    status: RunStatus
+    reason: str = ""
+    artifact: str = ""
+    results: dict[str, Any] = {}
+
+
+AnyEvent = (
+    RunStarted
+    | SegmentStarted
+    | Reserved
+    | Attempt
+    | GaveUp
+    | Noted
+    | ForecastMade
+    | PhaseStarted
+    | Candidate
+    | Evaluated
+    | Decided
+    | RunFinished
+)
+
+
+class Line(msgspec.Struct, frozen=True):
+    """One journal line: format version, sequence number, Unix time in ms, the event."""
+
+    v: int
+    seq: int
+    at: int
+    event: AnyEvent

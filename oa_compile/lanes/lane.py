@@ -1,0 +1,114 @@
+"""The contract of a lane, and the words its failures are told in.
+
+A lane turns one ChatRequest into one ChatAnswer. It asks its `Account` before it sends anything and
+tells it what became of every attempt; it never sees the budget, the journal or DSPy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from oa_compile.chat import ChatAnswer, ChatRequest
+from oa_compile.errors import LaneError
+
+FaultKind = Literal[
+    "rate_limited", "timeout", "transport", "server", "malformed", "auth", "billing", "unavailable"
+]
+
+RETRYABLE: frozenset[FaultKind] = frozenset({"rate_limited", "timeout", "transport", "server", "malformed"})
+FATAL: frozenset[FaultKind] = frozenset({"auth", "billing"})
+"""No retry and no other example will fare better: the run stops at once."""
+
+
+class LaneFault(LaneError):
+    """The infrastructure failed. Says nothing about the candidate, and never scores 0.
+
+    `retry_after` is in seconds, as the provider asked. `billed` is True when the provider may have
+    charged for the attempt all the same (a timeout after sending, a cut-off answer).
+    """
+
+    def __init__(
+        self,
+        kind: FaultKind,
+        message: str,
+        *,
+        retry_after: float | None = None,
+        billed: bool = False,
+        hint: str = "",
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.kind = kind
+        self.retry_after = retry_after
+        self.billed = billed
+
+
+class RequestRefused(LaneError):
+    """The lane will never serve this request (too long, unsupported parameter): the request's own fault."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """The most one attempt can cost: msat and tokens (input and output together)."""
+
+    msat: int
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What one attempt did cost, with the lane's receipt (ids, payment proof)."""
+
+    msat: int
+    tokens: int
+    receipt: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Attempted(Protocol):
+    """An open attempt. Exactly one of the three ends it."""
+
+    def answered(self, answer: ChatAnswer, spent: Spent) -> None:
+        """The answer came."""
+
+    def refused(self, error: RequestRefused) -> None:
+        """The lane refused the request; nothing was charged."""
+
+    def failed(self, fault: LaneFault) -> None:
+        """The attempt failed; charged at its quote if `fault.billed`."""
+
+
+class Account(Protocol):
+    """Where a lane asks for money and reports attempts: one for each call."""
+
+    @property
+    def key(self) -> str:
+        """The call's digest: identical for identical calls of identical lanes."""
+
+    def attempt(self, lane: str, quote: Quote) -> Attempted:
+        """Reserve `quote` for an attempt on `lane`. Raises BudgetExhausted when a cap refuses."""
+
+    def pause(self, seconds: float) -> None:
+        """Wait before a retry; returns early or raises StopRun when the run is stopping."""
+
+
+class Lane(Protocol):
+    """A place where calls run. Safe to call from many threads.
+
+    `identity` names what decides the answer (model, weights, adapter-independent settings); it goes
+    into call keys, so it must not hold secrets, prices or addresses that do not matter.
+    """
+
+    name: str
+    kind: str
+    identity: str
+    concurrency: int
+
+    def quote(self, request: ChatRequest) -> Quote:
+        """The worst case of one attempt at `request`."""
+
+    def complete(self, request: ChatRequest, account: Account) -> ChatAnswer:
+        """Answer `request`. Raises LaneFault after its own retries, RequestRefused, BudgetExhausted."""
+
+    def close(self) -> None:
+        """Let go of servers, models and sockets. Safe to call twice."""

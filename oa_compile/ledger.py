@@ -1,0 +1,205 @@
+"""The ledger: no spend without a reservation, no reservation past a cap.
+
+A pure fold over the journal plus the holds of this process. Caps exist for the run, each stage and
+each lane, in msat, calls, tokens and (for the run) wall seconds. At every interleaving:
+settled + reserved <= cap.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from oa_compile.errors import BudgetExhausted
+from oa_compile.events import AnyEvent, Attempt, Reserved, Role, Stage
+from oa_compile.money import check_msat
+
+WARN_AT = (50, 80)
+"""Percent of a cap at which a warning is due."""
+
+RUN = "run"
+
+
+@dataclass(frozen=True, slots=True)
+class Caps:
+    """Upper bounds of one scope; None is no bound. `seconds` holds for the run only."""
+
+    msat: int | None = None
+    calls: int | None = None
+    tokens: int | None = None
+    seconds: float | None = None
+
+
+@dataclass(slots=True)
+class Totals:
+    """What one scope has settled and what it holds in reserve."""
+
+    msat: int = 0
+    calls: int = 0
+    tokens: int = 0
+    reserved_msat: int = 0
+    reserved_calls: int = 0
+    reserved_tokens: int = 0
+
+    def used(self, unit: str) -> int:
+        """Settled plus reserved of ``msat``, ``calls`` or ``tokens``."""
+        return int(getattr(self, unit)) + int(getattr(self, f"reserved_{unit}"))
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """One reservation, open until it is settled."""
+
+    number: int
+    key: str
+    lane: str
+    stage: Stage
+    role: Role
+    msat: int
+    tokens: int
+
+    @property
+    def scopes(self) -> tuple[str, str, str]:
+        """The three scopes a hold counts in."""
+        return (RUN, f"stage {self.stage}", f"lane {self.lane}")
+
+
+@dataclass(frozen=True, slots=True)
+class CapWarning:
+    """A cap passed 50 or 80 percent."""
+
+    cap: str
+    percent: int
+    used: int
+    limit: int
+
+
+@dataclass(slots=True)
+class Ledger:
+    """Reserve, settle, and tell. Thread-safe; `elapsed` gives the run's wall seconds, all segments."""
+
+    caps: Mapping[str, Caps] = field(default_factory=dict)
+    elapsed: Callable[[], float] = lambda: 0.0
+    on_warning: Callable[[CapWarning], None] = lambda _warning: None
+    _totals: dict[str, Totals] = field(default_factory=dict, init=False)
+    _holds: dict[int, Hold] = field(default_factory=dict, init=False)
+    _next: int = field(default=1, init=False)
+    _warned: dict[str, int] = field(default_factory=dict, init=False)
+    _changed: threading.Condition = field(default_factory=threading.Condition, init=False)
+
+    def reserve(
+        self, *, key: str, lane: str, stage: Stage, role: Role, msat: int, tokens: int, wait: bool = True
+    ) -> Hold:
+        """Set aside one attempt's worst case.
+
+        With `wait`, an amount that only open holds stand in the way of waits for them to settle.
+        Raises BudgetExhausted naming the cap that refuses.
+        """
+        check_msat(msat)
+        if tokens < 0:
+            raise ValueError(f"tokens must not be negative: {tokens}")
+        with self._changed:
+            hold = Hold(self._next, key, lane, stage, role, msat, tokens)
+            while True:
+                refused = self._refusal(hold, reserved=True)
+                if refused is None:
+                    break
+                final = self._refusal(hold, reserved=False)
+                if final is not None or not wait or not self._holds:
+                    raise BudgetExhausted(
+                        f"the cap {final or refused} is reached",
+                        cap=final or refused,
+                        hint="raise the cap and go on with --resume; everything settled is kept",
+                    )
+                self._changed.wait(timeout=1.0)
+            self._next += 1
+            self._open(hold)
+            return hold
+
+    def _refusal(self, hold: Hold, *, reserved: bool) -> str | None:
+        need = {"msat": hold.msat, "calls": 1, "tokens": hold.tokens}
+        for scope in hold.scopes:
+            caps = self.caps.get(scope)
+            if caps is None:
+                continue
+            totals = self.totals(scope)
+            for unit, amount in need.items():
+                limit = getattr(caps, unit)
+                used = totals.used(unit) if reserved else getattr(totals, unit)
+                if limit is not None and used + amount > limit:
+                    return f"{scope}.{unit} ({limit:,})"
+            if caps.seconds is not None and self.elapsed() >= caps.seconds:
+                return f"{scope}.seconds ({caps.seconds:g})"
+        return None
+
+    def _open(self, hold: Hold) -> None:
+        self._holds[hold.number] = hold
+        for scope in hold.scopes:
+            totals = self.totals(scope)
+            totals.reserved_msat += hold.msat
+            totals.reserved_calls += 1
+            totals.reserved_tokens += hold.tokens
+
+    def settle(self, hold: Hold, *, msat: int, tokens: int) -> bool:
+        """Replace a hold by what was really spent. False if that was more than the hold: a lane
+        that breaks its own ceiling must not be called again. Settling twice raises KeyError.
+        """
+        check_msat(msat)
+        with self._changed:
+            warnings = self._close(hold, msat, tokens)
+            self._changed.notify_all()
+        for warning in warnings:
+            self.on_warning(warning)
+        return msat <= hold.msat and tokens <= hold.tokens
+
+    def _close(self, hold: Hold, msat: int, tokens: int) -> list[CapWarning]:
+        del self._holds[hold.number]
+        warnings = []
+        for scope in hold.scopes:
+            totals = self.totals(scope)
+            totals.reserved_msat -= hold.msat
+            totals.reserved_calls -= 1
+            totals.reserved_tokens -= hold.tokens
+            totals.msat += msat
+            totals.calls += 1
+            totals.tokens += tokens
+            warnings += self._due_warnings(scope, totals)
+        return warnings
+
+    def _due_warnings(self, scope: str, totals: Totals) -> list[CapWarning]:
+        caps, due = self.caps.get(scope), []
+        for unit in ("msat", "calls", "tokens"):
+            limit = getattr(caps, unit, None)
+            if not limit:
+                continue
+            name, used = f"{scope}.{unit}", getattr(totals, unit)
+            passed = max((p for p in WARN_AT if used * 100 >= limit * p), default=0)
+            if passed > self._warned.get(name, 0):
+                self._warned[name] = passed
+                due.append(CapWarning(name, passed, used, limit))
+        return due
+
+    def totals(self, scope: str = RUN) -> Totals:
+        """The live totals of a scope (``run``, ``stage compile``, ``lane local``)."""
+        return self._totals.setdefault(scope, Totals())
+
+    def lanes(self) -> dict[str, Totals]:
+        """Totals by lane name."""
+        return {name.removeprefix("lane "): t for name, t in self._totals.items() if name.startswith("lane ")}
+
+    def open_holds(self) -> list[Hold]:
+        """Holds not settled yet; after a replay of the journal, those a dead process left."""
+        return list(self._holds.values())
+
+    def replay(self, events: Iterable[AnyEvent]) -> None:
+        """Take up a journal's reservations and settlements, without asking the caps."""
+        for event in events:
+            if isinstance(event, Reserved):
+                hold = Hold(
+                    event.hold, event.key, event.lane, event.stage, event.role, event.msat, event.tokens
+                )
+                self._open(hold)
+                self._next = max(self._next, event.hold + 1)
+            elif isinstance(event, Attempt):
+                self._close(self._holds[event.hold], event.msat, event.tokens)

@@ -1,0 +1,162 @@
+"""The program spec: ``programs/<name>/program.toml`` as a model.
+
+Owns the shape and its own consistency; building a DSPy program from it is `signatures`' work.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from oa_compile.spec.base import Identifier, Slug, SpecModel
+
+FieldType = Literal["str", "int", "float", "bool", "enum", "list[str]", "list[int]", "list[float]"]
+
+
+class FieldSpec(SpecModel):
+    """One input or output of a signature."""
+
+    name: Identifier
+    type: FieldType = "str"
+    description: str = ""
+    values: tuple[str, ...] = ()
+    """The allowed values of an ``enum``."""
+    labels: dict[str, str] = {}
+    """The words a prompt uses for enum values (value -> label); answers are mapped back."""
+
+    @model_validator(mode="after")
+    def _enum_has_values(self) -> Self:
+        if (self.type == "enum") != bool(self.values):
+            raise ValueError("an enum field needs `values`, and only an enum field has them")
+        if len(set(self.values)) != len(self.values):
+            raise ValueError("`values` must be distinct")
+        unknown = set(self.labels) - set(self.values)
+        if unknown:
+            raise ValueError(f"`labels` names values that are not in `values`: {sorted(unknown)}")
+        words = [self.labels.get(value, value) for value in self.values]
+        if len(set(words)) != len(words):
+            raise ValueError("`labels` must stay distinct")
+        return self
+
+
+class SignatureSpec(SpecModel):
+    """Instructions and typed fields: what one predictor is asked."""
+
+    instructions: str = Field(min_length=1)
+    inputs: tuple[FieldSpec, ...] = Field(min_length=1)
+    outputs: tuple[FieldSpec, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _names_are_distinct(self) -> Self:
+        names = [field.name for field in (*self.inputs, *self.outputs)]
+        if len(set(names)) != len(names):
+            raise ValueError("field names must be distinct over inputs and outputs")
+        return self
+
+
+class ModuleSpec(SpecModel):
+    """How the signature is run. ``python`` names a dspy.Module: ``program.py:ClassName``."""
+
+    kind: Literal["predict", "chain_of_thought", "python"] = "predict"
+    target: str = ""
+
+    @model_validator(mode="after")
+    def _python_has_a_target(self) -> Self:
+        if (self.kind == "python") != bool(self.target):
+            raise ValueError("`target` (\"program.py:ClassName\") goes with kind = \"python\"")
+        return self
+
+
+class OptimizeSpec(SpecModel):
+    """Which parts the optimizer may change.
+
+    `frozen` names predictors (``router``) or their parts (``router.instruction``, ``router.demos``).
+    The predictor of a one-signature program is called ``predict``.
+    """
+
+    instructions: bool = True
+    demos: bool = True
+    frozen: tuple[Annotated[str, Field(pattern=r"^[\w.\[\]]+$")], ...] = ()
+
+
+class MetricSpec(SpecModel):
+    """One metric. The program's score is the weighted mean of its metrics, each in 0 … 1.
+
+    `feedback` is text for GEPA; ``{gold}``, ``{pred}``, ``{field}`` and ``{inputs}`` are filled in.
+    ``python`` names a callable ``metric.py:name`` (example, prediction) -> score or (score, feedback).
+    """
+
+    kind: Literal["exact_match", "normalized_match", "set_f1", "numeric", "contains", "python"]
+    field: str = ""
+    weight: float = Field(default=1.0, gt=0)
+    tolerance: float = Field(default=0.0, ge=0)
+    target: str = ""
+    feedback: str = ""
+
+    @model_validator(mode="after")
+    def _names_what_it_reads(self) -> Self:
+        if self.kind == "python":
+            if not self.target:
+                raise ValueError("a python metric needs `target` (\"metric.py:name\")")
+        elif not self.field:
+            raise ValueError(f"a {self.kind} metric needs `field`, the output it compares")
+        return self
+
+
+class ExtractSpec(SpecModel):
+    """How session logs become examples of this program.
+
+    `example` names an example maker; `fields` maps this program's fields to what the maker yields,
+    where the names differ (program field -> maker field).
+    """
+
+    example: Literal["tool_selection", "planning", "event"] = "event"
+    event_type: str = ""
+    fields: dict[str, str] = {}
+    limit_per_session: int | None = Field(default=None, gt=0)
+
+
+class SplitSpec(SpecModel):
+    """Shares of each split; they must add up to 1."""
+
+    train: float = Field(default=0.4, ge=0, le=1)
+    val: float = Field(default=0.3, ge=0, le=1)
+    test: float = Field(default=0.3, gt=0, le=1)
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> Self:
+        if abs(self.train + self.val + self.test - 1) > 1e-9:
+            raise ValueError("train + val + test must be 1")
+        return self
+
+
+class ProgramSpec(SpecModel):
+    """A whole ``program.toml``."""
+
+    schema_version: Literal[1] = 1
+    name: Slug
+    description: str = ""
+    dataset: str = ""
+    """Folder of ``{train,val,test}.jsonl``, relative to the spec's file."""
+    signature: SignatureSpec | None = None
+    module: ModuleSpec = ModuleSpec()
+    optimize: OptimizeSpec = OptimizeSpec()
+    metrics: tuple[MetricSpec, ...] = Field(min_length=1)
+    extract: ExtractSpec = ExtractSpec()
+    splits: SplitSpec = SplitSpec()
+
+    @model_validator(mode="after")
+    def _holds_together(self) -> Self:
+        if self.module.kind != "python" and self.signature is None:
+            raise ValueError("a program needs a [signature], or a [module] of kind \"python\"")
+        if self.signature is not None:
+            outputs = {field.name for field in self.signature.outputs}
+            for metric in self.metrics:
+                if metric.field and metric.field not in outputs:
+                    raise ValueError(
+                        f"metric `{metric.kind}` reads `{metric.field}`, which is not an output "
+                        f"({', '.join(sorted(outputs))})"
+                    )
+        return self
