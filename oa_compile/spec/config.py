@@ -5,13 +5,22 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from oa_compile.money import MSAT_PER_BTC, Rate, parse_amount
-from oa_compile.spec.base import Slug, SpecModel
+from oa_compile.spec.base import MisfitError, Slug, SpecModel
 
 AdapterName = Literal["compact", "chat", "json", "xml"]
 OptimizerName = Literal["miprov2", "copro", "gepa"]
+
+
+def _is_an_amount(value: int | str) -> int | str:
+    parse_amount(value, Rate(Decimal(100_000)))  # the form is checked here; the rate is applied later
+    return value
+
+
+Amount = Annotated[int | str, AfterValidator(_is_an_amount)]
+"""Money: a whole number of msat, or ``"500msat"``, ``"12sat"``, ``"0.50usd"``."""
 
 
 class MoneySpec(SpecModel):
@@ -29,17 +38,10 @@ class MoneySpec(SpecModel):
 class BudgetSpec(SpecModel):
     """Caps; what is left out is not capped. `cost` is an amount: 5000, "500msat", "12sat", "0.50usd"."""
 
-    cost: int | str | None = None
+    cost: Amount | None = None
     calls: int | None = Field(default=None, ge=0)
     tokens: int | None = Field(default=None, ge=0)
     seconds: float | None = Field(default=None, gt=0)
-
-    @field_validator("cost")
-    @classmethod
-    def _is_an_amount(cls, value: int | str | None) -> int | str | None:
-        if value is not None:
-            parse_amount(value, Rate(Decimal(100_000)))
-        return value
 
 
 class RunSpec(SpecModel):
@@ -49,7 +51,7 @@ class RunSpec(SpecModel):
     threads: int = Field(default=2, ge=1, le=256)
     max_fault_share: float = Field(default=0.1, ge=0, le=1)
     """Share of one evaluation's examples that may fail on infrastructure before the run stops (exit 4)."""
-    confirm_above: int | str = "1usd"
+    confirm_above: Amount = "1usd"
     """A forecast above this amount asks first on a terminal, and needs --yes elsewhere."""
 
 
@@ -81,7 +83,7 @@ class EmbeddedLaneSpec(LaneSpec):
     instances: int = Field(default=2, ge=1, le=64)
     """Model instances, one thread each: as many as there are cores to spare."""
     context: int = Field(default=4096, ge=256)
-    price: int | str = 0
+    price: Amount = 0
     """What one call is billed at, so that a budget can be tried without spending."""
 
 
@@ -187,7 +189,7 @@ class GateSpec(SpecModel):
     min_gain: float | None = Field(default=None, ge=-1, le=1)
     """Least mean gain over the parent, with a one-sided paired test below `alpha`."""
     alpha: float = Field(default=0.05, gt=0, lt=1)
-    max_cost_per_call: int | str | None = None
+    max_cost_per_call: Amount | None = None
 
 
 class Config(SpecModel):
@@ -208,16 +210,21 @@ class Config(SpecModel):
         for name, stage in self.stages.items():
             for role, lane in (("task", stage.task), ("proposer", stage.proposer)):
                 if lane and lane not in self.lanes:
-                    raise ValueError(
-                        f"stage `{name}` names the {role} lane `{lane}`, which is not under [lanes]"
+                    raise MisfitError(
+                        f"stage `{name}` names the {role} lane `{lane}`, which is not under [lanes]",
+                        at=("stages", name, role),
+                        options=self.lanes,
                     )
-        for name, lane in self.lanes.items():
-            if isinstance(lane, FallbackLaneSpec):
-                for member in lane.lanes:
-                    if member not in self.lanes or isinstance(self.lanes[member], FallbackLaneSpec):
-                        raise ValueError(
-                            f"fallback lane `{name}` names `{member}`, which is not a plain lane here"
+        plain = [name for name, spec in self.lanes.items() if not isinstance(spec, FallbackLaneSpec)]
+        for label, spec in self.lanes.items():
+            if isinstance(spec, FallbackLaneSpec):
+                for number, member in enumerate(spec.lanes):
+                    if member not in plain:
+                        raise MisfitError(
+                            f"fallback lane `{label}` names `{member}`, which is not a plain lane here",
+                            at=("lanes", label, "lanes", number),
+                            options=plain,
                         )
         if "compile" not in self.stages:
-            raise ValueError("a config needs [stages.compile]")
+            raise MisfitError("a config needs [stages.compile]", at=("stages",))
         return self

@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from oa_compile.spec.base import Identifier, Slug, SpecModel
+from oa_compile.spec.base import Identifier, MisfitError, Slug, SpecModel
 
 FieldType = Literal["str", "int", "float", "bool", "enum", "list[str]", "list[int]", "list[float]"]
 
@@ -28,15 +28,18 @@ class FieldSpec(SpecModel):
     @model_validator(mode="after")
     def _enum_has_values(self) -> Self:
         if (self.type == "enum") != bool(self.values):
-            raise ValueError("an enum field needs `values`, and only an enum field has them")
+            raise MisfitError("an enum field needs `values`, and only an enum field has them", at=("values",))
         if len(set(self.values)) != len(self.values):
-            raise ValueError("`values` must be distinct")
+            raise MisfitError("`values` must be distinct", at=("values",))
         unknown = set(self.labels) - set(self.values)
         if unknown:
-            raise ValueError(f"`labels` names values that are not in `values`: {sorted(unknown)}")
+            word = min(unknown)
+            raise MisfitError(
+                f"`labels` names `{word}`, which is not in `values`", at=("labels", word), options=self.values
+            )
         words = [self.labels.get(value, value) for value in self.values]
         if len(set(words)) != len(words):
-            raise ValueError("`labels` must stay distinct")
+            raise MisfitError("`labels` must stay distinct", at=("labels",))
         return self
 
 
@@ -64,7 +67,7 @@ class ModuleSpec(SpecModel):
     @model_validator(mode="after")
     def _python_has_a_target(self) -> Self:
         if (self.kind == "python") != bool(self.target):
-            raise ValueError("`target` (\"program.py:ClassName\") goes with kind = \"python\"")
+            raise MisfitError('`target` ("program.py:ClassName") goes with kind = "python"', at=("target",))
         return self
 
 
@@ -98,9 +101,9 @@ class MetricSpec(SpecModel):
     def _names_what_it_reads(self) -> Self:
         if self.kind == "python":
             if not self.target:
-                raise ValueError("a python metric needs `target` (\"metric.py:name\")")
+                raise MisfitError('a python metric needs `target` ("metric.py:name")', at=("target",))
         elif not self.field:
-            raise ValueError(f"a {self.kind} metric needs `field`, the output it compares")
+            raise MisfitError(f"a {self.kind} metric needs `field`, the output it compares", at=("field",))
         return self
 
 
@@ -150,13 +153,15 @@ class ProgramSpec(SpecModel):
     @model_validator(mode="after")
     def _holds_together(self) -> Self:
         if self.module.kind != "python" and self.signature is None:
-            raise ValueError("a program needs a [signature], or a [module] of kind \"python\"")
+            raise ValueError('a program needs a [signature], or a [module] of kind "python"')
         if self.signature is not None:
             outputs = {field.name for field in self.signature.outputs}
-            for metric in self.metrics:
+            for number, metric in enumerate(self.metrics):
                 if metric.field and metric.field not in outputs:
-                    raise ValueError(
+                    raise MisfitError(
                         f"metric `{metric.kind}` reads `{metric.field}`, which is not an output "
-                        f"({', '.join(sorted(outputs))})"
+                        f"({', '.join(sorted(outputs))})",
+                        at=("metrics", number, "field"),
+                        options=outputs,
                     )
         return self
