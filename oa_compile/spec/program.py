@@ -22,7 +22,7 @@ class FieldSpec(SpecModel):
     description: str = ""
     values: tuple[str, ...] = ()
     """The allowed values of an ``enum``."""
-    labels: dict[str, str] = {}
+    labels: dict[str, str] = Field(default_factory=dict)
     """The words a prompt uses for enum values (value -> label); answers are mapped back."""
 
     @model_validator(mode="after")
@@ -116,7 +116,7 @@ class ExtractSpec(SpecModel):
 
     example: Literal["tool_selection", "planning", "event"] = "event"
     event_type: str = ""
-    fields: dict[str, str] = {}
+    fields: dict[str, str] = Field(default_factory=dict)
     limit_per_session: int | None = Field(default=None, gt=0)
 
 
