@@ -1,0 +1,1 @@
+"""How a run is seen: one reducer over the journal, and the screens that read it."""
