@@ -1,0 +1,36 @@
+"""The tally: everything that was counted, left out or replaced while extracting.
+
+Nothing is dropped silently: whoever passes something over tells the tally why and where.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from oa_compile.dataset import LeftOut
+from oa_compile.extract.session import Place
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counters of one extraction; filled by readers, makers and redaction."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    redacted: Counter[str] = field(default_factory=Counter)
+    _left_out: Counter[str] = field(default_factory=Counter)
+    _first: dict[str, Place] = field(default_factory=dict)
+
+    def count(self, name: str, amount: int = 1) -> None:
+        """Add to a counter of the card's `counts`."""
+        self.counts[name] += amount
+
+    def leave_out(self, reason: str, place: Place) -> None:
+        """Something at `place` is not used, for `reason` (a fixed phrase: reasons are grouped)."""
+        self._left_out[reason] += 1
+        self._first.setdefault(reason, place)
+
+    def left_out(self) -> tuple[LeftOut, ...]:
+        """All reasons, most frequent first, each with its count and the first place."""
+        ordered = sorted(self._left_out.items(), key=lambda item: (-item[1], item[0]))
+        return tuple(LeftOut(reason=r, count=n, first=str(self._first[r])) for r, n in ordered)
