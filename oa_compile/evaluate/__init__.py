@@ -1,0 +1,1 @@
+"""Scoring: metrics over one example's fields, and the statistics over many scores."""
