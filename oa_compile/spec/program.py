@@ -103,7 +103,9 @@ class MetricSpec(SpecModel):
             if not self.target:
                 raise MisfitError('a python metric needs `target` ("metric.py:name")', at=("target",))
         elif not self.field:
-            raise MisfitError(f"a {self.kind} metric needs `field`, the output it compares", at=("field",))
+            raise MisfitError(
+                f"the `{self.kind}` metric needs `field`, the output it compares", at=("field",)
+            )
         return self
 
 
