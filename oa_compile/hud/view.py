@@ -7,7 +7,7 @@ live and from a file, takes any prefix of a journal, and never raises on an even
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -207,6 +207,11 @@ class RunView:
     def done(self) -> int:
         """Calls that came to an end: answered, refused or given up. A retried one counts once."""
         return self._total.answered + self._total.refused + self.gave_up
+
+    @property
+    def spent_on(self) -> list[tuple[str, str, str]]:
+        """Every (stage, role, lane) that was asked, in order of first use."""
+        return list(self._spend)
 
     @property
     def lanes(self) -> list[str]:
