@@ -54,8 +54,7 @@ class Tier:
 @dataclass(frozen=True, slots=True)
 class ModelPrice:
     """A model's price. `tiers` are in rising order, the first from 0; `per_request` is in dollars;
-    `key` is the table's own name for the model and `provider` whom it bills (both empty for a price
-    from the config).
+    `key` is the table's own name for the model, empty for a price from the config.
     """
 
     tiers: tuple[Tier, ...]
@@ -65,10 +64,12 @@ class ModelPrice:
     provider: str = ""
 
     @classmethod
-    def flat(cls, *, input_usd_per_token: Decimal, output_usd_per_token: Decimal) -> ModelPrice:
+    def flat(
+        cls, *, input_usd_per_token: Decimal, output_usd_per_token: Decimal, provider: str = ""
+    ) -> ModelPrice:
         """One rate for all input and one for all output."""
         rates = Rates(input_usd_per_token, output_usd_per_token, input_usd_per_token, input_usd_per_token)
-        return cls((Tier(0, rates),))
+        return cls((Tier(0, rates),), provider=provider)
 
     @property
     def input_usd_per_token(self) -> Decimal:

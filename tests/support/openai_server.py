@@ -20,7 +20,6 @@ import argparse
 import hashlib
 import importlib
 import json
-import os
 import signal
 import socket
 import threading
@@ -242,7 +241,7 @@ class OpenAIServer:
                     server._open.discard(self.connection)
                 super().finish()
 
-            def log_message(self, format: str, *args: Any) -> None:
+            def log_message(self, *_: Any) -> None:
                 """Nothing: the tests read `seen`."""
 
             def do_GET(self) -> None:
@@ -293,7 +292,7 @@ def main(argv: list[str] | None = None) -> None:
     with OpenAIServer(answer=answer, latency=options.latency, port=options.port) as server:
         draft = options.port_file.with_suffix(".draft")
         draft.write_text(f"{server.port}\n")
-        os.replace(draft, options.port_file)
+        draft.replace(options.port_file)
         stop.wait()
 
 
