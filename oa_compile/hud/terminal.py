@@ -17,12 +17,11 @@ from rich.console import Console
 from rich.control import Control
 from rich.live import Live
 from rich.segment import Segment, Segments
-from rich.text import Text
 
 from oa_compile.events import Line
 from oa_compile.hud.milestones import milestone
 from oa_compile.hud.panel import panel
-from oa_compile.hud.text import Printable
+from oa_compile.hud.text import encodable
 from oa_compile.hud.view import RunView
 
 FRAME = 1 / 8
@@ -106,8 +105,11 @@ class LineDisplay:
         text = milestone(self._view, line)
         if text is None:
             return
+        file = self._console.file
         try:
-            self._console.print(Printable(Text(text)), soft_wrap=True, highlight=False)
+            # Not through rich: at a closed pipe it would send all of stdout to /dev/null and exit.
+            file.write(encodable(text, self._console.encoding) + "\n")
+            file.flush()
         except (OSError, ValueError):  # a closed pipe; a closed file
             self._gone = True
 
