@@ -47,6 +47,8 @@ class SegmentStarted(Event, frozen=True, omit_defaults=True, kw_only=True, tag="
     pid: int
     resumed: int = 0
     torn_bytes: int = 0
+    settings: dict[str, Any] = {}
+    """The effective config where a resume changed it (budgets, threads); empty otherwise."""
 
 
 class Reserved(Event, frozen=True, omit_defaults=True, kw_only=True, tag="reserved"):

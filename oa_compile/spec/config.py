@@ -144,6 +144,8 @@ class MiproSettings(SpecModel):
     instructions: bool = True
     """False searches demos only: right when the proposer is too small to write instructions."""
     init_temperature: float = Field(default=1.0, gt=0, le=2)
+    metric_threshold: float = Field(default=1.0, gt=0, le=1)
+    """Least score at which the program's own answer may become a bootstrapped demo."""
 
 
 class CoproSettings(SpecModel):

@@ -1,0 +1,1 @@
+"""What a compile leaves behind: the run folder, the artifact with its provenance, the replay bundle."""

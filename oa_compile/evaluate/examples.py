@@ -1,0 +1,43 @@
+"""Records as DSPy examples, and the program's metric as a function of an example and a prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import dspy
+
+from oa_compile.dataset import ExampleRecord
+from oa_compile.errors import OacompileError
+from oa_compile.evaluate.metrics import Metric
+
+
+class Score(NamedTuple):
+    """A program's score on one example, 0 … 1, and what to say about it."""
+
+    score: float
+    feedback: str
+
+
+ScoreFunction = Callable[[dspy.Example, Any], Score]
+
+
+def to_examples(records: Iterable[ExampleRecord]) -> list[dspy.Example]:
+    """DSPy examples in the records' order, inputs marked."""
+    return [dspy.Example(**record.inputs, **record.outputs).with_inputs(*record.inputs) for record in records]
+
+
+def score_function(metric: Metric, *, stop: Callable[[OacompileError], BaseException]) -> ScoreFunction:
+    """The metric for DSPy. A fault of the metric itself stops the run through `stop`: DSPy would
+    score it as a wrong answer.
+    """
+
+    def score(example: dspy.Example, prediction: Any) -> Score:
+        pred = prediction.toDict() if isinstance(prediction, dspy.Example) else {}
+        try:
+            scored = metric.score(inputs=example.inputs().toDict(), gold=example.labels().toDict(), pred=pred)
+        except OacompileError as error:
+            raise stop(error) from error
+        return Score(scored.score, scored.feedback)
+
+    return score

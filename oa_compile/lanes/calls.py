@@ -1,0 +1,312 @@
+"""The desk every LM call of a run passes: once, in one order, for every lane.
+
+Look-up in the journal, single flight, reservation, the lane's attempt, settlement, the event. Owns
+the order and the stop switch; lanes own sending, the ledger owns the caps, the journal the truth.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import msgspec
+
+from oa_compile.chat import ChatAnswer, ChatRequest
+from oa_compile.digest import PREFIX
+from oa_compile.errors import Interrupted, LaneError, OacompileError, StopRun
+from oa_compile.events import Attempt, GaveUp, Reserved, Role, Stage
+from oa_compile.journal import Journal, JournalWriteError
+from oa_compile.lanes.lane import FATAL, Lane, LaneFault, Quote, RequestRefused, Spent
+from oa_compile.lanes.recorded import Recording
+from oa_compile.ledger import Hold, Ledger
+
+_key_encoder = msgspec.json.Encoder(order="sorted")
+
+
+def call_key(identity: str, request: ChatRequest, *, rollout: int | None, sample: int) -> str:
+    """The digest a call is filed under: the same call of the same lane, and the n-th sample of it."""
+    body = _key_encoder.encode((identity, rollout, sample, request))
+    return PREFIX + hashlib.sha256(body).hexdigest()
+
+
+@dataclass(slots=True)
+class Tally:
+    """What calls came to. `saved` were answered from the journal; `faults` gave up."""
+
+    made: int = 0
+    saved: int = 0
+    faults: int = 0
+    msat: int = 0
+    fault_kinds: list[str] = field(default_factory=list)
+
+
+class _Flight:
+    """One call under way, which identical calls wait for."""
+
+    __slots__ = ("answer", "done", "error")
+
+    def __init__(self) -> None:
+        self.done = threading.Event()
+        self.answer: ChatAnswer | None = None
+        self.error: BaseException | None = None
+
+
+@dataclass(slots=True)
+class _OpenAttempt:
+    """Fulfils lanes.lane.Attempted: writes the event, then settles the hold."""
+
+    calls: Calls
+    hold: Hold
+    request: ChatRequest
+    started: float
+
+    def answered(self, answer: ChatAnswer, spent: Spent) -> None:
+        self.calls.end_attempt(
+            self,
+            "ok",
+            msat=spent.msat,
+            tokens=spent.tokens,
+            answer=answer,
+            receipt=dict(spent.receipt),
+        )
+
+    def refused(self, error: RequestRefused) -> None:
+        self.calls.end_attempt(self, "refused", message=error.message)
+
+    def failed(self, fault: LaneFault) -> None:
+        charged = (self.hold.msat, self.hold.tokens) if fault.billed else (0, 0)
+        self.calls.end_attempt(
+            self, "fault", msat=charged[0], tokens=charged[1], fault=fault.kind, message=fault.message
+        )
+
+
+@dataclass(slots=True)
+class _Account:
+    """Fulfils lanes.lane.Account for one call."""
+
+    calls: Calls
+    key: str
+    request: ChatRequest
+    stage: Stage
+    role: Role
+
+    def attempt(self, lane: str, quote: Quote) -> _OpenAttempt:
+        return self.calls.begin_attempt(self, lane, quote)
+
+    def pause(self, seconds: float) -> None:
+        self.calls.pause(seconds)
+
+
+class Calls:
+    """All calls of one run, from any thread."""
+
+    def __init__(
+        self, *, journal: Journal, ledger: Ledger, recording: Recording, replay_faults: bool = False
+    ) -> None:
+        """`replay_faults` raises recorded faults again (strict replay); otherwise such calls are made anew."""
+        self._journal = journal
+        self._ledger = ledger
+        self._recording = recording
+        self._replay_faults = replay_faults
+        self._lock = threading.Lock()
+        self._flights: dict[str, _Flight] = {}
+        self._stopped = threading.Event()
+        self._stop_error: OacompileError | None = None
+        self._idle = threading.Condition(self._lock)
+        self._under_way = 0
+        self.tally = Tally()
+        self.on_saved: Callable[[], None] = lambda: None
+        self.tolerates_faults: Callable[[], bool] = lambda: True
+        """Whether a call that is given up can be borne (an evaluation can leave an example out;
+        bootstrapping and proposing cannot)."""
+
+    # -- what engines call -----------------------------------------------------------------------
+
+    def complete(
+        self, request: ChatRequest, *, lane: Lane, stage: Stage, role: Role, rollout: int | None, sample: int
+    ) -> ChatAnswer:
+        """Answer one call. Raises StopRun when the run must end, LaneFault when this call must be
+        given up, RequestRefused when the request itself cannot be served.
+        """
+        key = call_key(lane.identity, request, rollout=rollout, sample=sample)
+        self._check_stopped()
+        with self._lock:
+            recorded = self._recording.get(key)
+            if recorded is not None and recorded.fault and not self._replay_faults:
+                recorded = None
+            flight = self._flights.get(key)
+            leads = recorded is None and flight is None
+            if leads:
+                flight = self._flights[key] = _Flight()
+                self._under_way += 1
+        if recorded is not None:
+            return self._from_journal(recorded.replay)
+        assert flight is not None
+        if not leads:
+            flight.done.wait()
+            if flight.error is not None:
+                raise flight.error
+            assert flight.answer is not None
+            answer = flight.answer
+            return self._from_journal(lambda: answer)
+        try:
+            flight.answer = self._lead(_Account(self, key, request, stage, role), lane)
+            return flight.answer
+        except BaseException as error:
+            flight.error = error
+            raise
+        finally:
+            with self._lock:
+                del self._flights[key]
+                self._under_way -= 1
+                self._idle.notify_all()
+            flight.done.set()
+
+    def _from_journal(self, replay: Callable[[], ChatAnswer]) -> ChatAnswer:
+        with self._lock:
+            self.tally.saved += 1
+        try:
+            return replay()
+        except LaneFault as fault:
+            self._count_fault(fault)
+            raise
+        finally:
+            self.on_saved()
+
+    def _lead(self, account: _Account, lane: Lane) -> ChatAnswer:
+        try:
+            return lane.complete(account.request, account)
+        except RequestRefused:
+            raise
+        except LaneFault as fault:
+            if fault.kind in FATAL or not self.tolerates_faults():
+                raise self.stop(fault) from fault
+            self._append(
+                GaveUp(key=account.key, request=account.request, fault=fault.kind, message=fault.message)
+            )
+            self._count_fault(fault)
+            raise
+        except OacompileError as error:
+            raise self.stop(error) from error
+        except Exception as error:  # noqa: BLE001 - DSPy would score a lane's bug as a wrong answer
+            bug = OacompileError(f"lane `{lane.name}` broke: {type(error).__name__}: {error}")
+            raise self.stop(bug) from error
+
+    def _count_fault(self, fault: LaneFault) -> None:
+        with self._lock:
+            self.tally.faults += 1
+            self.tally.fault_kinds.append(fault.kind)
+
+    # -- what accounts call ----------------------------------------------------------------------
+
+    def begin_attempt(self, account: _Account, lane: str, quote: Quote) -> _OpenAttempt:
+        """Reserve and write the reservation, before anything is sent."""
+        self._check_stopped()
+        hold = self._ledger.reserve(
+            key=account.key,
+            lane=lane,
+            stage=account.stage,
+            role=account.role,
+            msat=quote.msat,
+            tokens=quote.tokens,
+        )
+        self._append(
+            Reserved(
+                hold=hold.number,
+                key=hold.key,
+                lane=lane,
+                stage=hold.stage,
+                role=hold.role,
+                msat=hold.msat,
+                tokens=hold.tokens,
+            )
+        )
+        return _OpenAttempt(self, hold, account.request, time.monotonic())
+
+    def end_attempt(
+        self,
+        attempt: _OpenAttempt,
+        outcome: str,
+        *,
+        msat: int = 0,
+        tokens: int = 0,
+        answer: ChatAnswer | None = None,
+        fault: str = "",
+        message: str = "",
+        receipt: dict[str, object] | None = None,
+    ) -> None:
+        """Write what became of an attempt, then settle its hold."""
+        hold = attempt.hold
+        event = Attempt(
+            hold=hold.number,
+            key=hold.key,
+            lane=hold.lane,
+            stage=hold.stage,
+            role=hold.role,
+            outcome=outcome,  # type: ignore[arg-type]
+            msat=msat,
+            tokens=tokens,
+            latency_ms=round((time.monotonic() - attempt.started) * 1000),
+            request=attempt.request,
+            answer=answer,
+            fault=fault,
+            message=message,
+            receipt=receipt or {},
+        )
+        self._append(event)
+        kept_ceiling = self._ledger.settle(hold, msat=msat, tokens=tokens)
+        with self._lock:
+            self.tally.made += 1
+            self.tally.msat += msat
+            if outcome in {"ok", "refused"}:
+                self._recording.add(event)
+        if not kept_ceiling:
+            raise self.stop(
+                LaneError(
+                    f"lane `{hold.lane}` charged {msat} msat and {tokens} tokens, above its own ceiling of "
+                    f"{hold.msat} msat and {hold.tokens} tokens",
+                    hint="set the lane's [price] to what the provider really charges",
+                )
+            )
+
+    def pause(self, seconds: float) -> None:
+        """Wait before a retry; StopRun as soon as the run stops."""
+        self._stopped.wait(seconds)
+        self._check_stopped()
+
+    # -- stopping --------------------------------------------------------------------------------
+
+    def stop(self, error: OacompileError) -> StopRun:
+        """Refuse every further call with `error` (the first one given stays). Returns what to raise."""
+        with self._lock:
+            if self._stop_error is None:
+                self._stop_error = error
+            self._stopped.set()
+            return StopRun(self._stop_error)
+
+    @property
+    def stopped_by(self) -> OacompileError | None:
+        """The error that stopped the run, if one did."""
+        return self._stop_error
+
+    def interrupt(self) -> None:
+        """Stop because the user asked; calls under way may still settle."""
+        self.stop(Interrupted("interrupted", hint="go on with --resume"))
+
+    def wait_idle(self, seconds: float) -> bool:
+        """Wait until no call is under way, at most `seconds`. True if none is."""
+        with self._lock:
+            return self._idle.wait_for(lambda: self._under_way == 0, timeout=seconds)
+
+    def _check_stopped(self) -> None:
+        if self._stop_error is not None:
+            raise StopRun(self._stop_error)
+
+    def _append(self, event: Reserved | Attempt | GaveUp) -> None:
+        try:
+            self._journal.append(event)
+        except JournalWriteError as error:
+            raise self.stop(error) from error

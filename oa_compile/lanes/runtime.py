@@ -1,0 +1,217 @@
+"""A run's machinery, opened from its journal: ledger, calls, lanes and the LMs DSPy is given.
+
+Owns taking up a journal (new, resumed or replayed) and letting go of it; what is run on it is the
+callers' matter.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import dspy
+
+from oa_compile.errors import UsageError
+from oa_compile.events import AnyEvent, Attempt, Line, Noted, Role, RunStarted, SegmentStarted, Stage
+from oa_compile.journal import Journal, Listener, events
+from oa_compile.lanes.adapters import LaneAdapter
+from oa_compile.lanes.calls import Calls
+from oa_compile.lanes.engine import Engine, RunLM
+from oa_compile.lanes.lane import Lane
+from oa_compile.lanes.recorded import Recording, recorded_answers
+from oa_compile.ledger import RUN, Caps, CapWarning, Ledger
+from oa_compile.money import Rate, format_msat, parse_amount
+from oa_compile.spec.config import BudgetSpec, Config, StageSpec
+
+SETTLED_WITHIN = 5.0
+"""Seconds a stopping run waits for calls under way."""
+
+_MAX_ERRORS = 1_000_000_000
+"""DSPy gives up an evaluation after a few errors; whether to go on is decided here, by kind of fault."""
+
+
+def caps_of(config: Config) -> dict[str, Caps]:
+    """Every cap of a config, by the ledger's scope names."""
+    rate = config.money.rate
+    caps = {RUN: _caps(config.budget, rate)}
+    caps |= {f"stage {name}": _caps(stage.budget, rate) for name, stage in config.stages.items()}
+    caps |= {f"lane {name}": _caps(lane.budget, rate) for name, lane in config.lanes.items()}
+    return caps
+
+
+def _caps(budget: BudgetSpec, rate: Rate) -> Caps:
+    msat = None if budget.cost is None else parse_amount(budget.cost, rate)
+    return Caps(msat=msat, calls=budget.calls, tokens=budget.tokens, seconds=budget.seconds)
+
+
+def stage_of(config: Config, stage: Stage) -> StageSpec:
+    """The lanes of a stage; a stage left out uses the compile stage's."""
+    return config.stages.get(stage) or config.stages["compile"]
+
+
+def lane_names(config: Config, stages: Iterable[Stage]) -> list[str]:
+    """Names of the lanes those stages use, each once."""
+    names: dict[str, None] = {}
+    for stage in stages:
+        spec = stage_of(config, stage)
+        names[spec.task] = None
+        names[spec.proposer or spec.task] = None
+    return list(names)
+
+
+def worked_ms(lines: Iterable[Line]) -> int:
+    """Milliseconds all segments of a journal ran; the time between segments does not count."""
+    total = first = last = 0
+    for line in lines:
+        if isinstance(line.event, SegmentStarted):
+            total += last - first
+            first = line.at
+        last = line.at
+    return total + (last - first if first else 0)
+
+
+class Runtime:
+    """One process's hold on one run."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        started: RunStarted,
+        config: Config,
+        lanes: Mapping[str, Lane],
+        recording: Recording | None = None,
+        replay_faults: bool = False,
+        listener: Listener | None = None,
+    ) -> None:
+        """Open the journal at `path`, writing `started` if it is new, else checking that it is the
+        same run. `recording` adds answers from elsewhere (a bundle), and `replay_faults` its faults. Raises UsageError for a mismatch.
+        """
+        self.config = config
+        self.lanes = lanes
+        self.journal = Journal(path)
+        history = [line.event for line in self.journal.history]
+        self.resumed = bool(history)
+        try:
+            self._check_same_run(history, started)
+        except UsageError:
+            self.journal.close()
+            raise
+        self.history: list[AnyEvent] = history
+        prior = worked_ms(self.journal.history) / 1000
+        begun = time.monotonic()
+        self.ledger = Ledger(
+            caps_of(config),
+            elapsed=lambda: prior + time.monotonic() - begun,
+            on_warning=self._warn,
+        )
+        self.ledger.replay(history)
+        recording = recording or Recording()
+        for event in history:
+            recording.add(event)
+        self.calls = Calls(
+            journal=self.journal, ledger=self.ledger, recording=recording, replay_faults=replay_faults
+        )
+        if listener is not None:
+            for line in self.journal.history:
+                listener(line)
+            self.journal.listen(listener)
+        if not history:
+            self.journal.append(started)
+        resumes = sum(isinstance(event, SegmentStarted) for event in history)
+        changed = self.resumed and started.settings != _started(history).settings
+        self.journal.append(
+            SegmentStarted(
+                pid=os.getpid(),
+                resumed=resumes,
+                torn_bytes=self.journal.torn_bytes,
+                settings=started.settings if changed else {},
+            ),
+            sync=True,
+        )
+        self._settle_abandoned()
+        self.journal.history = []
+
+    @staticmethod
+    def _check_same_run(history: list[AnyEvent], started: RunStarted) -> None:
+        if not history:
+            return
+        before = _started(history)
+        for what in ("command", "program", "optimizer", "seed", "inputs", "lanes"):
+            old, new = getattr(before, what), getattr(started, what)
+            if old != new:
+                raise UsageError(
+                    f"run `{before.run}` cannot go on: its {what} changed from {old!r} to {new!r}",
+                    hint="start a new run; only budgets and threads may change on --resume",
+                )
+
+    def _settle_abandoned(self) -> None:
+        """Calls a dead process had under way are charged at their worst case: nobody can know."""
+        for hold in self.ledger.open_holds():
+            self.journal.append(
+                Attempt(
+                    hold=hold.number,
+                    key=hold.key,
+                    lane=hold.lane,
+                    stage=hold.stage,
+                    role=hold.role,
+                    outcome="lost",
+                    msat=hold.msat,
+                    tokens=hold.tokens,
+                    message="the process died before the answer was journaled",
+                )
+            )
+            self.ledger.settle(hold, msat=hold.msat, tokens=hold.tokens)
+
+    def _warn(self, warning: CapWarning) -> None:
+        money = warning.cap.endswith(".msat")
+        used = format_msat(warning.used) if money else f"{warning.used:,}"
+        limit = format_msat(warning.limit) if money else f"{warning.limit:,}"
+        self.journal.append(
+            Noted(
+                code="budget",
+                message=f"{warning.percent} % of {warning.cap} used ({used} of {limit})",
+                data={"cap": warning.cap, "percent": warning.percent},
+            )
+        )
+
+    def lm(self, stage: Stage, role: Role) -> RunLM:
+        """The LM of a role in a stage."""
+        spec = stage_of(self.config, stage)
+        name = spec.task if role == "task" else spec.proposer or spec.task
+        engine = Engine(self.calls, self.lanes[name], stage=stage, role=role)
+        return RunLM(engine, name=f"{name}-{role}", spec=self.config.lanes[name])
+
+    def context(self, lm: RunLM, *, callbacks: list[Any] | None = None) -> AbstractContextManager[None]:
+        """DSPy's settings for work on this run."""
+        context: AbstractContextManager[None] = dspy.context(
+            lm=lm,
+            adapter=LaneAdapter(),
+            callbacks=callbacks or [],
+            num_threads=self.config.run.threads,
+            max_errors=_MAX_ERRORS,
+            disable_history=True,
+            track_usage=False,
+        )
+        return context
+
+    def close(self) -> None:
+        """Wait a moment for calls under way, then let go of lanes and journal."""
+        self.calls.wait_idle(SETTLED_WITHIN)
+        for lane in self.lanes.values():
+            lane.close()
+        self.journal.close()
+
+
+def _started(history: list[AnyEvent]) -> RunStarted:
+    first = history[0]
+    if not isinstance(first, RunStarted):
+        raise UsageError("the journal does not begin with run_started", hint="restore it from its bundle")
+    return first
+
+
+__all__ = ["Runtime", "caps_of", "events", "lane_names", "recorded_answers", "stage_of", "worked_ms"]

@@ -1,0 +1,1 @@
+"""The search: a driver, and one file an optimizer behind one Protocol."""

@@ -1,0 +1,73 @@
+"""COPRO: coordinate ascent over instructions, a batch of proposals a round (DSPy's own)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dspy
+from dspy.teleprompt.copro_optimizer import COPRO, BasicGenerateInstruction
+
+from oa_compile.optimize.optimizer import Job, Note, PhaseEstimate, Sizes
+from oa_compile.signatures.frozen import Part, Tunable
+from oa_compile.spec.config import CoproSettings, OptimizerName
+
+
+class Copro:
+    """Fulfils Optimizer. COPRO learns from scores alone, so it scores on the valset."""
+
+    name: OptimizerName = "copro"
+    searched: frozenset[Part] = frozenset({"instruction"})
+
+    def fit(self, settings: CoproSettings, *, sizes: Sizes, tunable: Tunable, note: Note) -> CoproSettings:
+        del tunable
+        note("copro", f"COPRO learns from scores alone: it scores on the {sizes.val} validation examples")
+        return settings
+
+    def val_limit(self, settings: CoproSettings) -> int | None:
+        del settings
+
+    def proposes(self, settings: CoproSettings) -> bool:
+        del settings
+        return True
+
+    def forecast(self, settings: CoproSettings, *, sizes: Sizes) -> list[PhaseEstimate]:
+        breadth, depth, count = settings.breadth, settings.depth, sizes.predictors
+        proposals = (breadth - 1 + (depth - 1) * breadth) * count
+        # With several predictors every round scores all candidates so far again.
+        rounds = [breadth * (d + 1) if count > 1 else breadth for d in range(depth)]
+        programs = sum(rounds) * count * sizes.val
+        distinct = breadth * depth * count * sizes.val
+        per = sizes.calls_per_example
+        return [
+            PhaseEstimate("propose instructions", "proposer", proposals, proposals),
+            PhaseEstimate("search", "task", min(distinct, programs) * per, programs * per),
+        ]
+
+    def probe(self, lm: dspy.LM, *, instruction: str, settings: CoproSettings) -> str:
+        with dspy.context(lm=lm):
+            answer = dspy.Predict(BasicGenerateInstruction, n=2, temperature=settings.init_temperature)(
+                basic_instruction=instruction
+            )
+        return str(answer.completions.proposed_instruction[0])
+
+    def compile(self, job: Job, settings: CoproSettings) -> dspy.Module:
+        def metric(example: dspy.Example, prediction: Any, trace: Any = None) -> float:
+            del trace
+            return job.score(example, prediction).score
+
+        job.phase("search")
+        search = COPRO(
+            prompt_model=job.proposer_lm,
+            metric=metric,
+            breadth=settings.breadth,
+            depth=settings.depth,
+            init_temperature=settings.init_temperature,
+        )
+        return search.compile(
+            job.program,
+            trainset=job.valset,
+            eval_kwargs={"num_threads": job.threads, "display_progress": False, "display_table": False},
+        )
+
+
+OPTIMIZER = Copro()

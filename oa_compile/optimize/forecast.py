@@ -1,0 +1,142 @@
+"""What a compile is expected to take: calls, tokens, msat, dollars and time, per phase and lane.
+
+Computed from the plan with no model loaded and nothing sent; the same lines stand beside what
+happened after the run. Rates are rules of thumb, named here, and a lane's quote is its ceiling.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from oa_compile.chat import ChatMessage, ChatRequest, prompt_bytes
+from oa_compile.lanes.adapters import adapter_for
+from oa_compile.lanes.lane import Lane
+from oa_compile.lanes.runtime import caps_of, stage_of
+from oa_compile.ledger import RUN, Caps
+from oa_compile.optimize.optimizer import PhaseEstimate
+from oa_compile.optimize.plan import Plan
+from oa_compile.spec.config import EmbeddedLaneSpec, LaneSpec
+
+BYTES_PER_TOKEN = 4
+"""English text over a byte-pair vocabulary."""
+
+PROPOSAL_BYTES = 6_000
+"""A proposal's prompt: instructions of the proposer, demos and a data summary."""
+
+EMBEDDED_PREFILL = 200.0
+EMBEDDED_DECODE = 70.0
+"""Tokens a second of a 135M model on one core; the shared prefix of a candidate is read once."""
+
+REMOTE_SECONDS = 1.5
+"""One call to a hosted model."""
+
+
+@dataclass(frozen=True, slots=True)
+class ForecastLine:
+    """One phase on one lane. `msat` is at the lane's quote for the mean prompt; `seconds` is wall time.
+
+    `cap` names the cap that would stop the run in this phase, "" if none would.
+    """
+
+    phase: str
+    stage: str
+    role: str
+    lane: str
+    calls: int
+    at_most: int
+    tokens: int
+    msat: int
+    seconds: float
+    cap: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON, for the journal."""
+        return asdict(self)
+
+
+def forecast(plan: Plan, *, lanes: dict[str, Lane]) -> list[ForecastLine]:
+    """The lines of a compile, in the order its phases run."""
+    config = plan.inputs.config
+    stage = stage_of(config, "compile")
+    lines: list[ForecastLine] = []
+    used = _Used(caps_of(config))
+    for phase in plan.optimizer.forecast(plan.settings, sizes=plan.sizes):
+        name = stage.task if phase.role == "task" else stage.proposer or stage.task
+        spec, lane = config.lanes[name], lanes[name]
+        request = _mean_request(plan, phase, spec)
+        tokens_in = math.ceil(prompt_bytes(request) / BYTES_PER_TOKEN)
+        tokens_out = _answer_tokens(plan, phase, spec)
+        quote = lane.quote(request)
+        seconds = phase.calls * _seconds(spec, tokens_in, tokens_out, phase) / _parallel(plan, lane)
+        line = ForecastLine(
+            phase=phase.phase,
+            stage="compile",
+            role=phase.role,
+            lane=name,
+            calls=phase.calls,
+            at_most=phase.at_most,
+            tokens=phase.calls * (tokens_in + tokens_out),
+            msat=phase.calls * quote.msat,
+            seconds=round(seconds, 1),
+        )
+        lines.append(ForecastLine(**{**line.as_dict(), "cap": used.add(line)}))
+    return lines
+
+
+class _Used:
+    """Adds up lines against the caps."""
+
+    def __init__(self, caps: dict[str, Caps]) -> None:
+        self._caps = caps
+        self._sums: dict[tuple[str, str], float] = {}
+
+    def add(self, line: ForecastLine) -> str:
+        """Take a line in; the first cap it passes, or ""."""
+        passed = ""
+        for scope in (RUN, f"stage {line.stage}", f"lane {line.lane}"):
+            caps = self._caps.get(scope, Caps())
+            for unit in ("msat", "calls", "tokens", "seconds"):
+                total = self._sums.get((scope, unit), 0) + getattr(line, unit)
+                self._sums[scope, unit] = total
+                limit = getattr(caps, unit)
+                if not passed and limit is not None and total > limit:
+                    passed = f"{scope}.{unit}"
+        return passed
+
+
+def _mean_request(plan: Plan, phase: PhaseEstimate, spec: LaneSpec) -> ChatRequest:
+    """A request of typical size: the longest predictor's prompt for the middle example, with demos."""
+    if phase.role == "proposer":
+        return ChatRequest((ChatMessage("user", "x" * PROPOSAL_BYTES),), max_tokens=spec.max_tokens)
+    by_size = sorted(plan.trainset, key=lambda example: len(str(example.toDict())))
+    middle = by_size[len(by_size) // 2]
+    demos = [dict(middle.toDict())] * round(phase.demos)
+    adapter = adapter_for(spec.adapter)
+    rendered: list[tuple[ChatMessage, ...]] = []
+    for predictor in plan.program.predictors():
+        fields = {name: middle.get(name, "") for name in predictor.signature.input_fields}
+        messages = adapter.format(predictor.signature, demos, fields)
+        rendered.append(tuple(ChatMessage(m["role"], str(m["content"])) for m in messages))
+    messages = max(rendered, key=lambda group: sum(len(m.content) for m in group))
+    return ChatRequest(messages, max_tokens=spec.max_tokens)
+
+
+def _answer_tokens(plan: Plan, phase: PhaseEstimate, spec: LaneSpec) -> int:
+    if phase.role == "proposer":
+        return min(spec.max_tokens, 200)
+    texts = [len(str(example.labels().toDict())) for example in plan.trainset]
+    return min(spec.max_tokens, math.ceil(sum(texts) / len(texts) / BYTES_PER_TOKEN) + 4)
+
+
+def _seconds(spec: LaneSpec, tokens_in: int, tokens_out: int, phase: PhaseEstimate) -> float:
+    if not isinstance(spec, EmbeddedLaneSpec):
+        return REMOTE_SECONDS
+    fresh = tokens_in / (round(phase.demos) + 1)
+    return fresh / EMBEDDED_PREFILL + tokens_out / EMBEDDED_DECODE
+
+
+def _parallel(plan: Plan, lane: Lane) -> int:
+    return max(1, min(plan.inputs.config.run.threads, lane.concurrency))
+

@@ -1,0 +1,316 @@
+"""Makes every candidate visible: what was tried, what it scored example by example, and its fate.
+
+Hangs on DSPy's evaluate hook, the one place that sees the candidates of all three optimizers. It
+writes events, keeps the best candidate so far, and sees to it that an infrastructure fault never
+counts as a wrong answer: a faulted example gets the mean of the answered ones, its candidate is
+marked invalid and cannot win, and too many faults stop the run.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import dspy
+from dspy.utils.callback import BaseCallback
+
+from oa_compile.dataset import ExampleRecord
+from oa_compile.digest import digest_json
+from oa_compile.errors import LaneError
+from oa_compile.events import AnyEvent, Candidate, Decided, Evaluated, ExampleScore
+from oa_compile.lanes.calls import Calls, Tally
+from oa_compile.signatures.state import State, dump_state, state_digest
+
+Split = Literal["train", "val"]
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A candidate with a whole evaluation on the valset."""
+
+    candidate: str
+    state: State
+    score: float
+    rows: tuple[ExampleScore, ...]
+
+
+@dataclass(slots=True)
+class _Open:
+    """An evaluation under way."""
+
+    candidate: str
+    tally: Tally
+    size: int
+
+
+@dataclass(slots=True)
+class _Fate:
+    """What is known of a candidate so far."""
+
+    state: State
+    parent: str
+    full: Standing | None = None
+    minibatches: list[float] = field(default_factory=list)
+    decided: bool = False
+
+
+class CandidateRecorder(BaseCallback):  # type: ignore[misc]
+    """One search's record. `append` writes an event; events a resumed journal has are not written again."""
+
+    def __init__(
+        self,
+        *,
+        append: Callable[[AnyEvent], object],
+        history: Iterable[AnyEvent],
+        calls: Calls,
+        examples: Mapping[Split, Iterable[ExampleRecord]],
+        max_fault_share: float,
+    ) -> None:
+        self._append = append
+        self._calls = calls
+        self._splits = {record.id: split for split, records in examples.items() for record in records}
+        self._sizes = {split: sum(1 for _ in records) for split, records in examples.items()}
+        self._max_fault_share = max_fault_share
+        self._lock = threading.RLock()
+        self._open: dict[str, _Open] = {}
+        self._fates: dict[str, _Fate] = {}
+        self._ids: dict[int, tuple[Any, str]] = {}
+        self._ordinal = 0
+        self._parent = ""
+        self._latest = ""
+        self.baseline = ""
+        self.best: Standing | None = None
+        self._written: set[tuple[str, object]] = set()
+        self._recorded: dict[int, Evaluated] = {}
+        calls.tolerates_faults = lambda: bool(self._open)
+        for event in history:
+            if isinstance(event, Candidate):
+                self._written.add(("candidate", event.candidate))
+            elif isinstance(event, Evaluated):
+                self._written.add(("evaluated", event.ordinal))
+                self._recorded[event.ordinal] = event
+            elif isinstance(event, Decided):
+                self._written.add(("decided", (event.ordinal, event.candidate)))
+
+    @property
+    def evaluations(self) -> int:
+        """Evaluations finished so far."""
+        return self._ordinal
+
+    @property
+    def candidates(self) -> int:
+        """Distinct program states seen so far."""
+        return len(self._fates)
+
+    def begin(self, program: dspy.Module) -> None:
+        """Name the uncompiled program: the parent of what comes first."""
+        state = dump_state(program)
+        self.baseline = self._parent = state_digest(state)
+        self._introduce(self.baseline, state, parent="", origin="the program as written")
+
+    def set_parent(self, instructions: Mapping[str, str]) -> None:
+        """The candidate with these instructions is what the next proposals come from."""
+        for digest, fate in self._fates.items():
+            if all(fate.state[name]["instruction"] == text for name, text in instructions.items()):
+                self._parent = digest
+                return
+
+    def standing(self, candidate: str) -> Standing | None:
+        """A candidate's evaluation on the whole valset, if it has a valid one."""
+        fate = self._fates.get(candidate)
+        return fate.full if fate else None
+
+    # -- DSPy's hooks ----------------------------------------------------------------------------
+
+    def on_evaluate_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
+        """An evaluation begins: name its candidate."""
+        program = inputs["program"]
+        devset = inputs.get("devset") or instance.devset
+        state = dump_state(program)
+        digest = state_digest(state)
+        with self._lock:
+            if digest not in self._fates:
+                self._introduce(digest, state, parent=self._parent, origin=self._origin(state))
+            tally = self._calls.tally
+            now = Tally(made=tally.made, saved=tally.saved, faults=tally.faults, msat=tally.msat)
+            self._open[call_id] = _Open(digest, now, len(devset))
+
+    def on_evaluate_end(self, call_id: str, outputs: Any, exception: BaseException | None = None) -> None:
+        """An evaluation ended: write its scores, and take faults out of them."""
+        with self._lock:
+            opened = self._open.pop(call_id, None)
+            if opened is None or outputs is None or exception is not None:
+                return
+            faults = self._calls.tally.faults - opened.tally.faults
+            kinds = self._calls.tally.fault_kinds[-faults:] if faults else []
+            rows = self._as_recorded([self._row(row, kinds) for row in outputs.results])
+            self._neutralise(outputs, rows)
+            self._finish(opened, rows)
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    def _introduce(self, digest: str, state: State, *, parent: str, origin: str) -> None:
+        self._fates[digest] = _Fate(state, parent)
+        self._write(
+            ("candidate", digest), Candidate(candidate=digest, parent=parent, origin=origin, state=state)
+        )
+
+    def _origin(self, state: State) -> str:
+        """What this candidate changed, against the program as written, in a few words."""
+        base = self._fates[self.baseline].state if self.baseline else {}
+        words = []
+        for name, part in state.items():
+            before = base.get(name, part)
+            where = "" if len(state) == 1 else f"{name}: "
+            if part["instruction"] != before["instruction"]:
+                words.append(f"{where}new instruction")
+            if part["demos"] != before["demos"]:
+                own = sum(1 for demo in part["demos"] if demo.get("augmented"))
+                labeled = len(part["demos"]) - own
+                words.append(f"{where}{labeled} labeled and {own} bootstrapped demos")
+        return ", ".join(words) or "the program as written"
+
+    def _row(self, row: tuple[Any, Any, Any], fault_kinds: list[str]) -> ExampleScore:
+        example, prediction, score = row
+        failed = isinstance(prediction, dspy.Prediction) and not prediction.keys()
+        if failed and fault_kinds:
+            return ExampleScore(example=self._example_id(example), score=None, fault=fault_kinds[-1])
+        return ExampleScore(example=self._example_id(example), score=_number(score))
+
+    def _as_recorded(self, rows: list[ExampleScore]) -> list[ExampleScore]:
+        """Faults this evaluation had when it was first made stay faults: the search went on from them,
+        and the same call may have been answered since.
+        """
+        recorded = self._recorded.get(self._ordinal + 1)
+        if recorded is None or recorded.valid or len(recorded.rows) != len(rows):
+            return rows
+        return [old if old.fault else new for old, new in zip(recorded.rows, rows, strict=True)]
+
+    def _example_id(self, example: dspy.Example) -> str:
+        known = self._ids.get(id(example))
+        if known is None or known[0] is not example:
+            record = {"inputs": example.inputs().toDict(), "outputs": example.labels().toDict()}
+            known = self._ids[id(example)] = (example, digest_json(record))
+        return known[1]
+
+    def _neutralise(self, outputs: Any, rows: list[ExampleScore]) -> None:
+        """Give faulted examples the mean of the answered ones, in what the optimizer sees."""
+        answered = [row.score for row in rows if row.score is not None]
+        faulted = len(rows) - len(answered)
+        if not faulted:
+            return
+        if not answered or faulted > self._max_fault_share * len(rows):
+            raise self._calls.stop(
+                LaneError(
+                    f"{faulted} of {len(rows)} examples of one evaluation failed on the lane "
+                    f"({rows_fault(rows)}), above max_fault_share = {self._max_fault_share:g}",
+                    hint="when the lane is well again, go on with --resume; nothing was scored 0",
+                )
+            )
+        mean = sum(answered) / len(answered)
+        traced = any(isinstance(prediction, tuple) for _, prediction, _ in outputs.results)
+        nothing: Any = (dspy.Prediction(), []) if traced else dspy.Prediction()
+        outputs.results = [
+            (example, nothing, mean) if row.score is None else (example, prediction, score)
+            for (example, prediction, score), row in zip(outputs.results, rows, strict=True)
+        ]
+        outputs.score = round(100 * mean, 2)
+
+    def _finish(self, opened: _Open, rows: list[ExampleScore]) -> None:
+        split: Split = "val" if all(self._splits.get(row.example) == "val" for row in rows) else "train"
+        scope: Literal["full", "minibatch"] = "full" if len(rows) == self._sizes[split] else "minibatch"
+        answered = [row.score for row in rows if row.score is not None]
+        score = sum(answered) / len(answered) if answered else None
+        valid = len(answered) == len(rows)
+        self._ordinal += 1
+        self._latest = opened.candidate
+        tally = self._calls.tally
+        self._write(
+            ("evaluated", self._ordinal),
+            Evaluated(
+                ordinal=self._ordinal,
+                candidate=opened.candidate,
+                split=split,
+                scope=scope,
+                score=score,
+                rows=rows,
+                valid=valid,
+                calls=tally.made - opened.tally.made,
+                saved=tally.saved - opened.tally.saved,
+                msat=tally.msat - opened.tally.msat,
+            ),
+        )
+        fate = self._fates[opened.candidate]
+        if not valid:
+            if fate.full is None:
+                missing = len(rows) - len(answered)
+                self._decide(
+                    opened.candidate,
+                    kept=False,
+                    reason=f"invalid: {missing} of {len(rows)} examples failed on the lane",
+                )
+        elif split == "val" and scope == "full" and score is not None:
+            self._stand(Standing(opened.candidate, fate.state, score, tuple(rows)))
+        elif score is not None:
+            fate.minibatches.append(score)
+
+    def _stand(self, standing: Standing) -> None:
+        fate = self._fates[standing.candidate]
+        again = fate.full is not None
+        fate.full = standing
+        before = self.best
+        if before is None:
+            self.best = standing
+            self._decide(standing.candidate, kept=True, reason=f"first to stand: {standing.score:.1%}")
+        elif standing.score > before.score:
+            self.best = standing
+            self._decide(
+                standing.candidate, kept=True, reason=f"{standing.score:.1%} beats {before.score:.1%}"
+            )
+        elif not again and not fate.decided:
+            self._decide(
+                standing.candidate,
+                kept=False,
+                reason=f"{standing.score:.1%} does not beat {before.score:.1%}",
+            )
+
+    def decide_latest(self, *, kept: bool, reason: str) -> None:
+        """The optimizer's own word on the candidate evaluated last."""
+        with self._lock:
+            self._decide(self._latest, kept=kept, reason=reason)
+
+    def finish(self) -> None:
+        """Say why candidates that only saw minibatches went no further."""
+        for digest, fate in self._fates.items():
+            if fate.full is None and fate.minibatches and not fate.decided:
+                mean = sum(fate.minibatches) / len(fate.minibatches)
+                self._decide(
+                    digest, kept=False, reason=f"its minibatch mean {mean:.1%} never led: not scored in full"
+                )
+
+    def _decide(self, candidate: str, *, kept: bool, reason: str) -> None:
+        if candidate not in self._fates:
+            return
+        self._fates[candidate].decided = True
+        self._write(
+            ("decided", (self._ordinal, candidate)),
+            Decided(ordinal=self._ordinal, candidate=candidate, kept=kept, reason=reason),
+        )
+
+    def _write(self, name: tuple[str, object], event: AnyEvent) -> None:
+        if name not in self._written:
+            self._written.add(name)
+            self._append(event)
+
+
+def rows_fault(rows: Iterable[ExampleScore]) -> str:
+    """The kinds of fault in some rows, for a sentence."""
+    return ", ".join(sorted({row.fault for row in rows if row.fault})) or "unknown"
+
+
+def _number(score: Any) -> float:
+    return float(score["score"] if isinstance(score, dspy.Prediction) else score)
+
+

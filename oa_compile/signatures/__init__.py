@@ -1,0 +1,1 @@
+"""From a program spec to a DSPy program: signatures, modules, and which parts an optimizer may touch."""

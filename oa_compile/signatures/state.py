@@ -1,0 +1,63 @@
+"""A program's tunable state as plain JSON: instruction, demos and field texts of each predictor.
+
+Owns dumping, digests and setting a state back; what a state scored is the journal's.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dspy
+
+from oa_compile.digest import digest_json
+
+State = dict[str, Any]
+"""Predictor name -> {"instruction": str, "demos": [dict, …], "fields": [{"prefix", "description"}, …]}."""
+
+
+def dump_state(program: dspy.Module) -> State:
+    """The state of every predictor, by DSPy's name for it."""
+    state: State = {}
+    for name, predictor in program.named_predictors():
+        dumped = predictor.dump_state()
+        state[name] = {
+            "instruction": dumped["signature"]["instructions"],
+            "fields": dumped["signature"]["fields"],
+            "demos": dumped["demos"],
+        }
+    return state
+
+
+def state_digest(state: State) -> str:
+    """What a candidate is called: the digest of its state."""
+    return digest_json(state)
+
+
+def apply_state(program: dspy.Module, state: State) -> None:
+    """Set `program`'s predictors to `state`. Raises KeyError for a predictor it does not have."""
+    predictors = dict(program.named_predictors())
+    for name, part in state.items():
+        predictor = predictors[name]
+        predictor.signature = predictor.signature.load_state(
+            {"instructions": part["instruction"], "fields": part["fields"]}
+        )
+        predictor.demos = [dict(demo) for demo in part["demos"]]
+
+
+def field_types(program: dspy.Module) -> dict[str, list[dict[str, str]]]:
+    """Predictor name -> its fields as {name, role, type}: what a saved state lacks, and an artifact names."""
+    described: dict[str, list[dict[str, str]]] = {}
+    for name, predictor in program.named_predictors():
+        signature = predictor.signature
+        described[name] = [
+            {"name": field, "role": role, "type": _type_name(info.annotation)}
+            for role, fields in (("input", signature.input_fields), ("output", signature.output_fields))
+            for field, info in fields.items()
+        ]
+    return described
+
+
+def _type_name(annotation: Any) -> str:
+    return annotation.__name__ if isinstance(annotation, type) and not hasattr(annotation, "__args__") else (
+        str(annotation).replace("typing.", "")
+    )
