@@ -242,7 +242,10 @@ def _sign_test(wins: int, losses: int) -> _Tails:
 
 def _upper_tail(hits: int, n: int) -> float:
     """P(X >= hits) for X ~ Binomial(n, 1/2), in whole numbers until the last division."""
-    ways: int = sum(math.comb(n, k) for k in range(hits, n + 1))
+    ways, term = 0, 1
+    for k in range(n - hits + 1):
+        ways += term
+        term = term * (n - k) // (k + 1)
     return ways / (1 << n)
 
 

@@ -19,7 +19,8 @@ PREDICATE_TYPE = "https://in-toto.io/attestation/test-result/v0.1"
 def statement(validation: Validation, *, url: str = "") -> dict[str, Any]:
     """The statement about the artifact; the tests are the gates, by name. `url` links to the run.
 
-    WARNED means every gate passed, one with a reservation. Raises LaneError for a run that was not
+    WARNED means every gate passed, one with a reservation, or that no gate was set: nothing asked is
+    nothing passed. Raises LaneError for a run that was not
     judged: there is no result to attest.
     """
     if validation.unjudged:
@@ -31,8 +32,9 @@ def statement(validation: Validation, *, url: str = "") -> dict[str, Any]:
     names: dict[str, list[str]] = {"ok": [], "warning": [], "error": []}
     for gate in validation.gates:
         names[gate.severity].append(gate.name)
+    sound = bool(validation.gates) and not names["warning"]
     predicate: dict[str, Any] = {
-        "result": "FAILED" if names["error"] else "WARNED" if names["warning"] else "PASSED",
+        "result": "FAILED" if names["error"] else "PASSED" if sound else "WARNED",
         "configuration": [
             descriptor(name, digest)
             for name, digest in (

@@ -150,7 +150,7 @@ def _gain(required: float, alpha: float, evidence: Evidence) -> _Finding:
 
 
 def _out_of_reach(result: Paired, alpha: float) -> str:
-    least = leastwords.examples(alpha)
+    least = least_examples(alpha)
     if result.n < least:
         return f"{words.examples(result.n)} can never give p < {alpha:g}, at least {least} are needed"
     return f"the test's smallest p is {result.smallest_p:.2g}, so no result can give p < {alpha:g}"
