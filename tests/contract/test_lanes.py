@@ -166,9 +166,13 @@ def embedded_subject() -> Iterator[Subject]:
         lane.close()
 
 
+LITELLM = [
+    pytest.mark.xdist_group("litellm"),  # one process pays for importing it
+    pytest.mark.filterwarnings("ignore:.*ReadOnly:UserWarning"),  # pydantic, of litellm's own types
+]
 FACTORIES = {
-    "litellm": (litellm_subject, [pytest.mark.xdist_group("litellm")]),
-    "fallback": (fallback_subject, [pytest.mark.xdist_group("litellm")]),
+    "litellm": (litellm_subject, LITELLM),
+    "fallback": (fallback_subject, LITELLM),
     "recorded": (recorded_subject, []),
     "embedded": (embedded_subject, [pytest.mark.model, pytest.mark.xdist_group("embedded")]),
 }
