@@ -61,7 +61,9 @@ def _same(gold: Any, pred: Any) -> bool:
         return len(gold) == len(pred) and all(map(_same, gold, pred))
     if isinstance(gold, dict) and isinstance(pred, dict):
         return gold.keys() == pred.keys() and all(_same(gold[key], pred[key]) for key in gold)
-    return isinstance(gold, str) and isinstance(pred, str) and gold == pred
+    if isinstance(gold, str) and isinstance(pred, str):
+        return gold == pred
+    return gold is None and pred is None
 
 
 def normalized_match(gold: Any, pred: Any) -> float:

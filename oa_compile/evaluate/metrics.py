@@ -171,10 +171,7 @@ def build_metric(spec: ProgramSpec, folder: Path) -> Metric:
 
 def _build_rule(spec: MetricSpec, folder: Path) -> _Rule:
     name = spec.target if spec.kind == "python" else f"{spec.kind}({spec.field})"
-    where = f"{folder / 'program.toml'}: metric {name}"
-    check_template(spec.feedback, where=where)
-    if not math.isfinite(spec.weight):
-        raise SpecError(f"{where}: the weight {spec.weight} is not finite", hint="give it a plain number")
+    check_template(spec.feedback, where=f"{folder / 'program.toml'}: metric {name}")
     if spec.kind == "python":
         return _Rule(spec, name, None, _check_callable(load_target(spec.target, folder), name))
     if spec.kind == "numeric":
