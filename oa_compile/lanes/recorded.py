@@ -7,6 +7,7 @@ Owns what a call's key was answered, and the diff when a call is not there. Read
 from __future__ import annotations
 
 import difflib
+import heapq
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -21,9 +22,9 @@ from oa_compile.events import AnyEvent, Attempt, GaveUp, Line
 from oa_compile.lanes.lane import Account, FaultKind, LaneFault, Quote, RequestRefused
 
 _CLOSE = 16
-_AS_GOOD = 0.95
-"""Of the nearest requests by lines, at most so many, and only those about as near as the best, are
-compared letter by letter."""
+"""How many of the nearest requests by words are compared letter by letter."""
+_EXACT = 4_000_000
+"""Pairs of letters up to which that comparison is exact; above, only counts of letters are compared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,46 +161,49 @@ def divergence(key: str, request: ChatRequest, recording: Recording) -> Divergen
 def nearest(request: ChatRequest, recording: Recording) -> tuple[str, ChatRequest] | None:
     """The recorded call most like `request`; the first recorded of those equally like it.
 
-    Whole lines are counted over all of them (linear, some 0.02 ms a request), letters only over the
-    few best: difflib over every pair would take minutes for a large run.
+    Words are counted over all of them (linear in the distinct messages of the recording), letters only
+    over the few best: difflib over every pair would take minutes for a large run.
     """
-    asked = Counter(_pretty(request))
+    asked = [_words(message) for message in request.messages]
+    known: dict[tuple[int, ChatMessage], int] = {}
 
-    def by_lines(entry: tuple[str, ChatRequest]) -> float:
-        lines = _pretty(entry[1])
-        seen = Counter(lines)
-        shared = sum(min(count, seen[line]) for line, count in asked.items() if line in seen)
-        return 2 * shared / (asked.total() + len(lines))
+    def shared(place: int, message: ChatMessage) -> int:
+        """Letters of the words a message shares with the one asked in its place, less those it has alone."""
+        found = known.get((place, message))
+        if found is None:
+            words = _words(message)
+            both = asked[place] & words if place < len(asked) else Counter()
+            found = known[place, message] = 2 * _letters(both) - _letters(words)
+        return found
 
-    scored = [(by_lines(entry), entry) for entry in recording.requests()]
+    scored = [
+        (sum(shared(place, message) for place, message in enumerate(entry[1].messages)), entry)
+        for entry in recording.requests()
+    ]
     if not scored:
         return None
-    scored.sort(key=lambda pair: -pair[0])  # stable: recorded order among equals
-    best = scored[0][0]
-    text = "\n".join(_pretty(request))
-    return max(
-        (entry for score, entry in scored[:_CLOSE] if score >= best * _AS_GOOD),
-        key=lambda entry: _alike(text, "\n".join(_pretty(entry[1]))),
-    )
+    close = heapq.nlargest(_CLOSE, scored, key=lambda pair: pair[0])  # stable: recorded order among equals
+    lines = Counter(_pretty(request))
+    return max((entry for _, entry in close), key=lambda entry: _likeness(lines, Counter(_pretty(entry[1]))))
 
 
-def _alike(one: str, other: str) -> int:
-    """Letters in common at both ends: prompts of one template differ in the middle."""
-    head = _common(one, other)
-    room = min(len(one), len(other)) - head
-    return head + min(room, _common(one[::-1], other[::-1])) - abs(len(one) - len(other)) // 2
+def _words(message: ChatMessage) -> Counter[str]:
+    return Counter(message.content.split())
 
 
-def _common(one: str, other: str) -> int:
-    """Length of the common prefix, by bisection on slices (which compare at memcmp's speed)."""
-    low, high = 0, min(len(one), len(other))
-    while low < high:
-        middle = (low + high + 1) // 2
-        if one[low:middle] == other[low:middle]:
-            low = middle
-        else:
-            high = middle - 1
-    return low
+def _letters(words: Counter[str]) -> int:
+    return sum((len(word) + 1) * count for word, count in words.items())
+
+
+def _likeness(one: Counter[str], other: Counter[str]) -> float:
+    """0 … 1: equal lines count whole, the lines that are left by their letters in common."""
+    both = one & other
+    same = _letters(both)
+    mine, theirs = ("\n".join((lines - both).elements()) for lines in (one, other))
+    left = len(mine) + len(theirs)
+    matcher = difflib.SequenceMatcher(None, mine, theirs, autojunk=False)
+    ratio: float = matcher.ratio() if len(mine) * len(theirs) <= _EXACT else matcher.quick_ratio()
+    return (2 * same + ratio * left) / (2 * same + left or 1)
 
 
 def _pretty(request: ChatRequest) -> list[str]:
