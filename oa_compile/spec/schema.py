@@ -10,6 +10,7 @@ import ast
 import inspect
 import json
 import textwrap
+from itertools import pairwise
 from typing import Any
 
 from pydantic import BaseModel
@@ -55,7 +56,7 @@ def schema_text(name: str) -> str:
 class _Generator(GenerateJsonSchema):
     """Adds attribute docstrings, and leaves out what says nothing: titles made from field names."""
 
-    def field_title_should_be_set(self, schema: Any) -> bool:
+    def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002  # the base's signature
         return False
 
     def model_schema(self, schema: Any) -> dict[str, Any]:
@@ -75,7 +76,7 @@ def _attribute_docstrings(model: type[BaseModel]) -> dict[str, str]:
             continue
         body = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]
         statements = body.body if isinstance(body, ast.ClassDef) else []
-        for statement, after in zip(statements, statements[1:], strict=False):
+        for statement, after in pairwise(statements):
             if (
                 isinstance(statement, ast.AnnAssign)
                 and isinstance(statement.target, ast.Name)

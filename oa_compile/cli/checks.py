@@ -1,0 +1,199 @@
+"""What `doctor` looks at: each check is a row with what was found and the command that fixes it.
+
+Nothing here loads a model, imports DSPy or goes to the network.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from oa_compile.errors import OacompileError, SpecError
+
+if TYPE_CHECKING:
+    from oa_compile.spec.config import AnyLaneSpec, Config
+
+Status = Literal["ok", "warn", "fail"]
+
+DISTRIBUTION = "oa-compile"
+LEAST_MEMORY = 1 << 30
+LEAST_DISK = 1 << 29
+
+_BOUND = re.compile(r"(>=|<=|==|!=|<|>)\s*([\d.]+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One row. `fix` is a command or an edit; only rows that are not ok have one."""
+
+    name: str
+    status: Status
+    found: str
+    fix: str = ""
+
+
+def run_checks(budget: Path | None, *, program: Path | None) -> Iterator[Check]:
+    """All checks, in the order people fix things."""
+    yield _python()
+    yield from _packages()
+    yield _machine()
+    yield _disk(Path.cwd())
+    yield from _programs(program)
+    yield from _config(budget)
+
+
+def satisfies(version: str, bounds: str) -> bool:
+    """Whether a release `version` is within ``>=3.4,<3.5``. Letters after the numbers do not count."""
+    ours = _release(version)
+    tests = {
+        ">=": lambda a, b: a >= b,
+        "<=": lambda a, b: a <= b,
+        "<": lambda a, b: a < b,
+        ">": lambda a, b: a > b,
+        "==": lambda a, b: a == b,
+        "!=": lambda a, b: a != b,
+    }
+    return all(tests[sign](ours, _release(bound)) for sign, bound in _BOUND.findall(bounds))
+
+
+def _release(version: str) -> tuple[int, ...]:
+    numbers = [int(part) for part in re.findall(r"\d+", version.split("+", maxsplit=1)[0])[:3]]
+    return tuple(numbers + [0] * (3 - len(numbers)))
+
+
+def _python() -> Check:
+    wanted = importlib.metadata.metadata(DISTRIBUTION)["Requires-Python"] or ""
+    version = ".".join(map(str, sys.version_info[:3]))
+    if satisfies(version, wanted):
+        return Check("python", "ok", version)
+    return Check(
+        "python", "fail", f"{version}, needs {wanted}", "uv venv --python 3.13, then install oa-compile in it"
+    )
+
+
+def _packages() -> Iterator[Check]:
+    """One row for all that is well, and one for each package that is not."""
+    fine = 0
+    for requirement in importlib.metadata.requires(DISTRIBUTION) or []:
+        spec = requirement.split(";")[0].strip()
+        name = re.split(r"[<>=!~\[ ]", spec)[0]
+        bounds = spec.removeprefix(name)
+        try:
+            version = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            yield Check(f"package {name}", "fail", "not installed", f"pip install '{spec}'")
+            continue
+        if not satisfies(version, bounds):
+            yield Check(f"package {name}", "fail", f"{version}, needs {bounds}", f"pip install '{spec}'")
+        elif name == "dspy":
+            yield Check("dspy", "ok", f"{version} ({bounds})")
+        else:
+            fine += 1
+    yield Check("packages", "ok", f"{fine} others present, in range")
+
+
+def _machine() -> Check:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    found = f"{cores} cores, {memory / (1 << 30):.1f} GiB memory"
+    if memory < LEAST_MEMORY:
+        fix = "set instances = 1 in the embedded lane, or use a litellm lane"
+        return Check("machine", "warn", f"{found}; the embedded model takes 0.4 GiB an instance", fix)
+    return Check("machine", "ok", found)
+
+
+def _disk(folder: Path) -> Check:
+    free = shutil.disk_usage(folder).free
+    found = f"{free / (1 << 30):.1f} GiB free here"
+    if free < LEAST_DISK:
+        return Check("disk", "warn", f"{found}; journals grow with every call", "free some space")
+    return Check("disk", "ok", found)
+
+
+def _programs(program: Path | None) -> Iterator[Check]:
+    from oa_compile.dataset import CARD_NAME, load_card
+    from oa_compile.spec.load import PROGRAM_FILE, load_program
+
+    found = (
+        [program] if program else [file.parent for file in sorted(Path("programs").glob(f"*/{PROGRAM_FILE}"))]
+    )
+    if not found:
+        yield Check("programs", "warn", "no programs/*/program.toml here", "oacompile init my-project")
+    for path in found:
+        try:
+            loaded = load_program(path)
+        except SpecError as error:
+            yield _failed(f"program {path}", error)
+            continue
+        yield Check(f"program {loaded.spec.name}", "ok", str(loaded.path))
+        if not loaded.spec.dataset:
+            continue
+        folder = loaded.folder / loaded.spec.dataset
+        name = f"dataset of {loaded.spec.name}"
+        if not (folder / CARD_NAME).is_file():
+            fix = f"oacompile extract SESSIONS --program {path} --out {os.path.relpath(folder)}"
+            yield Check(name, "warn", f"{os.path.relpath(folder)} has no {CARD_NAME}", fix)
+            continue
+        try:
+            card = load_card(folder)
+        except OacompileError as error:
+            yield _failed(name, error)
+        else:
+            yield Check(name, "ok", ", ".join(f"{split} {info.n}" for split, info in card.splits.items()))
+
+
+def _config(budget: Path | None) -> Iterator[Check]:
+    from oa_compile.spec.load import load_config
+
+    try:
+        loaded = load_config(budget)
+    except SpecError as error:
+        yield _failed("config", error)
+        return
+    config = loaded.config
+    yield Check("config", "ok", str(budget) if budget else "the defaults and what is set around them")
+    used = {lane for stage in config.stages.values() for lane in (stage.task, stage.proposer) if lane}
+    for name in sorted(used):
+        yield from _lane(config, name)
+
+
+def _lane(config: Config, name: str) -> Iterator[Check]:
+    from oa_compile.spec.config import EmbeddedLaneSpec, FallbackLaneSpec
+
+    spec: AnyLaneSpec = config.lanes[name]
+    label = f"lane {name}"
+    if isinstance(spec, FallbackLaneSpec):
+        yield Check(label, "ok", f"{spec.kind}: {', '.join(spec.lanes)}")
+        for member in spec.lanes:
+            yield from _lane(config, member)
+        return
+    try:
+        if isinstance(spec, EmbeddedLaneSpec):
+            from oa_compile.lanes.weights import resolve
+
+            found = f"{spec.kind}: {spec.model}, weights at {resolve(spec.model, offline=True).path}"
+        else:
+            from oa_compile.lanes.build import build_lanes
+
+            build_lanes(config, [name], secrets=os.environ.get)[name].close()
+            found = f"{spec.kind}: {getattr(spec, 'model', spec.kind)}, ready to be asked"
+    except OacompileError as error:
+        yield _failed(label, error)
+    else:
+        yield Check(label, "ok", found)
+
+
+def _failed(name: str, error: OacompileError) -> Check:
+    """A row from an error: its first diagnostic says more than its message."""
+    if isinstance(error, SpecError) and error.diagnostics:
+        first, more = error.diagnostics[0], len(error.diagnostics) - 1
+        found = f"{first.filename}:{first.row}:{first.column}: {first.message}"
+        return Check(name, "fail", found + (f" (and {more} more)" if more else ""), first.hint)
+    return Check(name, "fail", error.message, error.hint)
