@@ -87,7 +87,7 @@ class MetricSpec(SpecModel):
     """One metric. The program's score is the weighted mean of its metrics, each in 0 … 1.
 
     `feedback` is text for GEPA; ``{gold}``, ``{pred}``, ``{field}`` and ``{inputs}`` are filled in.
-    ``python`` names a callable ``metric.py:name`` (example, prediction) -> score or (score, feedback).
+    ``python`` names a callable ``metric.py:name`` (inputs, gold, pred) -> score or (score, feedback).
     """
 
     kind: Literal["exact_match", "normalized_match", "set_f1", "numeric", "contains", "python"]
