@@ -34,7 +34,8 @@ NARROW = 78
 """Cells below which the columns that can be missed go."""
 
 _BORDER, _PADDING = 2, 4
-_MOST_EVALUATIONS, _MOST_NOTES = 10, 3
+_LEAST_HEIGHT = 10
+_FIRST_EVALUATIONS, _MOST_EVALUATIONS, _MOST_NOTES = 3, 10, 3
 _STYLE_OF = {True: "green", False: "dim", None: "cyan"}
 
 
@@ -52,17 +53,18 @@ def _panel(view: RunView, now: int | None, width: int, height: int, saved: int |
     saved = view.saved if saved is None else saved
     head: list[RenderableType] = [_header(view, now, inner), _progress(view, inner, saved)]
     climb = _climb(view, inner)
-    spend, scopes = _spend(view, now, inner)
+    spend, scopes = _spend(view, now, inner, max(height - _LEAST_HEIGHT, 1))
+    room = height - _BORDER - len(head) - (1 + scopes) - (2 if climb is not None else 0)
+    scored = min(len(view.evaluations), _MOST_EVALUATIONS)
+    evaluations = min(scored, _FIRST_EVALUATIONS, max(room, 0))
     notes = _notes(view, inner)
-    room = height - _BORDER - len(head) - 1 - scopes - 1
-    notes = notes[-min(max(room - 4, 0), _MOST_NOTES) :] if room > 4 else []
-    evaluations = min(room - len(notes) - (1 if notes else 0) - 3, _MOST_EVALUATIONS)
+    notes = notes[len(notes) - min(len(notes), max(room - evaluations - 1, 0)) :]
+    evaluations = min(scored, max(room - (len(notes) + 1 if notes else 0), 0))
     parts: list[RenderableType] = [*head]
     if climb is not None:
         parts += [Text(), climb]
-        if evaluations > 0:
-            parts.append(_evaluations(view, inner, evaluations))
-    parts += [Text(), spend] if scopes else []
+        parts += [_evaluations(view, inner, evaluations)] if evaluations else []
+    parts += [Text(), spend]
     parts += [Text(), *notes] if notes else []
     title = plain(" · ".join(filter(None, (view.program or "a run", view.optimizer))), "bold")
     return Panel(
@@ -169,7 +171,7 @@ def score_text(evaluation: Evaluation) -> Text:
     return Text(percent(evaluation.event.score))
 
 
-def _spend(view: RunView, now: int | None, width: int) -> tuple[Table, int]:
+def _spend(view: RunView, now: int | None, width: int, rows: int) -> tuple[Table, int]:
     """Spend by scope beside the fullest cap of each; and the number of rows."""
     narrow = width < NARROW - _PADDING
     table = Table.grid(padding=(0, 2, 0, 0), expand=True)
@@ -180,7 +182,7 @@ def _spend(view: RunView, now: int | None, width: int) -> tuple[Table, int]:
     table.add_column(no_wrap=True, ratio=1)
     stages = [scope for scope in view.caps if scope.startswith("stage ")]
     cells = 16 if width >= 100 else 6 if narrow else 9
-    scopes = [RUN, *stages, *(f"lane {lane}" for lane in view.lanes)]
+    scopes = [RUN, *(f"lane {lane}" for lane in view.lanes), *stages][:rows]
     for scope in scopes:
         kind, _, name = scope.partition(" ")
         spend = view.spend(**{kind: name} if name else {})

@@ -21,7 +21,7 @@ from oa_compile.hud.summary import Forecast, LaneCost, LoopSummary, RunEnd, Seal
 from oa_compile.hud.text import DASH, ByWidth, Printable, bar, counted, duration, percent, plain, points
 from oa_compile.hud.view import RunView
 from oa_compile.ledger import RUN
-from oa_compile.money import Rate, format_msat, format_usd
+from oa_compile.money import Rate, format_usd
 
 WIDE = 110
 """Cells from which the reason for a candidate stands on its row."""
@@ -40,7 +40,7 @@ Fact = tuple[str, str | Text]
 def dry_run_screen(forecast: Forecast) -> RenderableType:
     """What a run would take, by stage, role and lane; which cap would stop it; the next command."""
     lines = forecast.lines
-    table = _table("stage", "role", "lane", "calls>", "tokens>", "cost>", "USD>", "time>")
+    table = _table("stage", "role", "lane", "calls>", "tokens>", "msat>", "USD>", "time>")
     for line in lines:
         table.add_row(*_forecast_cells(line, forecast.rate))
     if len(lines) != 1:
@@ -146,17 +146,17 @@ def _val_scores(view: RunView) -> RenderableType:
 def _happened(view: RunView) -> RenderableType:
     """What happened beside what was forecast, for every stage, role and lane that either names."""
     forecast = {(line.stage, line.role, line.lane): line for line in view.forecast}
-    table = _table("stage", "role", "lane", "calls>", "forecast>", "cost>", "forecast>", "USD>")
+    table = _table("stage", "role", "lane", "calls>", "forecast>", "msat>", "forecast>", "USD>")
     total_calls = total_msat = 0
     for key in dict.fromkeys([*forecast, *view.spent_on]):
         stage, role, lane = key
         spend, line = view.spend(stage=stage, role=role, lane=lane), forecast.get(key)
         total_calls, total_msat = total_calls + spend.calls, total_msat + spend.msat
         cost, usd = _money(spend.msat, view.rate)
-        expected = (f"{line.calls:,}", format_msat(line.msat)) if line is not None else (DASH, DASH)
+        expected = (f"{line.calls:,}", f"{line.msat:,}") if line is not None else (DASH, DASH)
         table.add_row(*map(plain, key), Text(f"{spend.calls:,}"), expected[0], cost, expected[1], usd)
     total, (cost, usd) = _total(view.forecast), _money(total_msat, view.rate)
-    expected = (f"{total.calls:,}", format_msat(total.msat)) if view.forecast else (DASH, DASH)
+    expected = (f"{total.calls:,}", f"{total.msat:,}") if view.forecast else (DASH, DASH)
     table.add_section()
     table.add_row("total", "", "", f"{total_calls:,}", expected[0], cost, expected[1], usd, style="bold")
     return table
@@ -222,7 +222,7 @@ def _sealed_cells(scored: SealedScore, style: str) -> list[Text]:
 
 
 def _lane_costs(costs: Sequence[LaneCost], rate: Rate) -> Table:
-    table = _table("lane", "calls>", "tokens>", "cost>", "USD>")
+    table = _table("lane", "calls>", "tokens>", "msat>", "USD>")
     for cost in costs:
         table.add_row(plain(cost.lane), f"{cost.calls:,}", f"{cost.tokens:,}", *_money(cost.msat, rate))
     if len(costs) != 1:
@@ -242,7 +242,7 @@ def candidates_screen(view: RunView) -> RenderableType:
 def _candidates(view: RunView, *, wide: bool) -> RenderableType:
     if not view.candidates:
         return Text("no candidate yet", "dim")
-    columns = ["candidate", "parent", "origin", f"{view.split}>", "n>", "batch>", "n>", "cost>"]
+    columns = ["candidate", "parent", "origin", f"{view.split}>", "n>", "batch>", "n>", "msat>"]
     table = _table("", *columns, *(["because"] if wide else []))
     best = view.best
     for tried in view.candidates.values():
@@ -254,7 +254,7 @@ def _candidates(view: RunView, *, wide: bool) -> RenderableType:
             plain(tried.origin or DASH),
             *_score_cells(tried, view, "full"),
             *_score_cells(tried, view, "minibatch"),
-            Text(format_msat(tried.msat)),
+            Text(f"{tried.msat:,}"),
         ]
         why = plain("" if decision is None else decision.reason, "dim")
         table.add_row(*cells, *([why] if wide else []))
@@ -262,7 +262,11 @@ def _candidates(view: RunView, *, wide: bool) -> RenderableType:
         return table
     reasons = [
         Text.assemble(
-            mark(tried.decision.kept), " ", view.name(tried.candidate), "  ", plain(tried.decision.reason)
+            mark(tried.decision.kept),
+            " ",
+            plain(view.name(tried.candidate)),
+            "  ",
+            plain(tried.decision.reason),
         )
         for tried in view.candidates.values()
         if tried.decision is not None
@@ -278,13 +282,18 @@ def _score_cells(
 
 
 def _table(*columns: str) -> Table:
-    """A table without outer lines; a heading that ends in ``>`` is aligned right."""
+    """A table without outer lines. A heading that ends in ``>`` is one of figures: aligned right, whole
+    at any width; the names beside them are cut first. Amounts are in one unit, so that they compare.
+    """
     table = Table(
         box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="dim", padding=(0, 1, 0, 0)
     )
     for column in columns:
         name = column.removesuffix(">")
-        table.add_column(Text(name), justify="right" if name != column else "left", overflow="fold")
+        if name != column:
+            table.add_column(Text(name), justify="right", no_wrap=True)
+        else:
+            table.add_column(Text(name), overflow="ellipsis")
     return table
 
 
@@ -300,7 +309,7 @@ def _facts(facts: Sequence[Fact]) -> Table:
 
 
 def _money(msat: int, rate: Rate) -> tuple[Text, Text]:
-    return Text(format_msat(msat)), Text(format_usd(rate.to_usd(msat)))
+    return Text(f"{msat:,}"), Text(format_usd(rate.to_usd(msat)))
 
 
 def _with_digest(path: str, digest: str) -> str:

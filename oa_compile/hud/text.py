@@ -20,7 +20,7 @@ STEPS = "▁▂▃▄▅▆▇█"
 DASH = "–"
 
 # One cell for one cell, so that a layout made with the left-hand glyphs holds with the right-hand ones.
-_ASCII = str.maketrans("█░▁▂▃▄▅▆▇·→…–×±✓✗│─━", "#._.:-=+*->~-x~+x|-=")
+_STAND_INS = dict(zip("█░▁▂▃▄▅▆▇·→…–✓✗│─╭╮╰╯", "#._.:-=+*->~-+x|-++++", strict=True))
 
 
 def clean(text: str, *, keep_newlines: bool = False) -> str:
@@ -135,7 +135,10 @@ class Printable:
         self._inner = inner
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        for segment in console.render(self._inner, options):
+        # rich would choose other, larger boxes for a poor encoding; here each glyph has its stand-in.
+        richest = options.copy()
+        richest.encoding = "utf-8"
+        for segment in console.render(self._inner, richest):
             if segment.control:
                 yield segment
             else:
@@ -149,8 +152,9 @@ def encodable(text: str, encoding: str) -> str:
     """`text` itself if `encoding` can carry it, else with ASCII stand-ins of the same width."""
     if text.isascii() or _fits(text, encoding):
         return text
-    text = text.translate(_ASCII)
-    return "".join(char if _fits(char, encoding) else "?" * cell_len(char) for char in text)
+    return "".join(
+        char if _fits(char, encoding) else _STAND_INS.get(char) or "?" * cell_len(char) for char in text
+    )
 
 
 def _fits(text: str, encoding: str) -> bool:
