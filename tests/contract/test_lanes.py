@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from decimal import Decimal
 
 import msgspec
 import pytest
@@ -22,13 +21,11 @@ from oa_compile.lanes.fallback import FallbackLane
 from oa_compile.lanes.lane import Lane, LaneFault, RequestRefused
 from oa_compile.lanes.litellm import LiteLLMLane
 from oa_compile.lanes.recorded import RecordedLane, Recording
-from oa_compile.money import Rate
-from oa_compile.spec.config import EmbeddedLaneSpec, LiteLLMLaneSpec
+from oa_compile.spec.config import EmbeddedLaneSpec
 from tests.support.accounts import RecordingAccount
+from tests.support.litellm_lane import KEY, MARKS, litellm_lane, offline_litellm
 from tests.support.openai_server import OpenAIServer, status
 
-RATE = Rate(Decimal(100_000))
-SECRET = "sk-do-not-show-this-anywhere"
 THREADS = 16
 SCHEMA = {
     "type": "object",
@@ -83,8 +80,7 @@ def litellm_subject() -> Iterator[Subject]:
     with OpenAIServer() as server:
 
         def build(model: str = "openai/gpt-4o-mini") -> LiteLLMLane:
-            spec = LiteLLMLaneSpec(kind="litellm", model=model, api_base=server.base_url, attempts=3)
-            return LiteLLMLane("swarm", spec, rate=RATE, api_key=SECRET)
+            return litellm_lane(server.base_url, model=model, attempts=3)
 
         yield Subject(
             lane=build(),
@@ -104,15 +100,9 @@ def fallback_subject() -> Iterator[Subject]:
         nobody = f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
 
         def build(model: str = "openai/gpt-4o-mini") -> FallbackLane:
-            down, up = (
-                LiteLLMLaneSpec(kind="litellm", model=model, api_base=base, attempts=tries)
-                for base, tries in ((nobody, 1), (server.base_url, 3))
-            )
-            members = [
-                LiteLLMLane(name, spec, rate=RATE, api_key=SECRET)
-                for name, spec in (("down", down), ("up", up))
-            ]
-            return FallbackLane("either", members)
+            down = litellm_lane(nobody, model=model, name="down")
+            up = litellm_lane(server.base_url, model=model, name="up", attempts=3)
+            return FallbackLane("either", [down, up])
 
         yield Subject(
             lane=build(),
@@ -166,13 +156,9 @@ def embedded_subject() -> Iterator[Subject]:
         lane.close()
 
 
-LITELLM = [
-    pytest.mark.xdist_group("litellm"),  # one process pays for importing it
-    pytest.mark.filterwarnings("ignore:.*ReadOnly:UserWarning"),  # pydantic, of litellm's own types
-]
 FACTORIES = {
-    "litellm": (litellm_subject, LITELLM),
-    "fallback": (fallback_subject, LITELLM),
+    "litellm": (litellm_subject, MARKS),
+    "fallback": (fallback_subject, MARKS),
     "recorded": (recorded_subject, []),
     "embedded": (embedded_subject, [pytest.mark.model, pytest.mark.xdist_group("embedded")]),
 }
@@ -183,9 +169,7 @@ FACTORIES = {
     params=[pytest.param(factory, id=name, marks=marks) for name, (factory, marks) in FACTORIES.items()],
 )
 def subject(request: pytest.FixtureRequest) -> Iterator[Subject]:
-    with pytest.MonkeyPatch.context() as patch, request.param() as made:
-        patch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")
-        patch.setenv("LITELLM_MODE", "PRODUCTION")
+    with offline_litellm(), request.param() as made:
         yield made
 
 
@@ -260,8 +244,8 @@ def test_identity_is_stable_tells_models_apart_and_keeps_secrets(subject: Subjec
         rebuilt.close()
     if subject.other is not None:
         assert subject.other.identity != subject.lane.identity
-    assert SECRET not in subject.lane.identity
-    assert SECRET not in repr(subject.lane)
+    assert KEY not in subject.lane.identity
+    assert KEY not in repr(subject.lane)
     assert subject.lane.concurrency >= 1
     assert subject.lane.name
 
@@ -272,7 +256,7 @@ def test_a_refusal_is_typed_told_and_free(subject: Subject) -> None:
     with pytest.raises(RequestRefused) as refused:
         subject.lane.complete(REFUSED, told)
     assert refused.value.message
-    assert SECRET not in str(refused.value)
+    assert KEY not in str(refused.value)
     assert all(entry.outcome != "open" for entry in told.entries)
     assert sum(entry.msat for entry in told.entries) == 0
     assert told.outcomes.count("refused") == (1 if subject.reserves else 0)
