@@ -7,7 +7,7 @@ import re
 import xml.etree.ElementTree as ET
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from oa_compile.spec.config import GateSpec
@@ -80,6 +80,7 @@ def test_junit_holds_to_the_common_schema_and_counts_right(name):
     assert next(child.tag for child in suite) == "properties"
 
 
+@example("\uffff", "\ufffe")
 @given(st.text(), st.text(min_size=1))
 def test_junit_parses_whatever_the_names_hold(name, fault):
     check_junit(ET.fromstring(junit.document(with_names(name, fault)).encode()))

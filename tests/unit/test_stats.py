@@ -133,6 +133,13 @@ def test_permutation_test_is_scipys_beyond_enumeration():
     assert found.p_value == pytest.approx(expected, abs=0.008)
 
 
+def test_a_drawn_p_is_never_below_what_the_draws_can_show():
+    """40 equal gains: no drawn flip comes near, so p is the seen one alone, of both directions."""
+    found = paired([0.25] * 40, [0.75] * 40)
+    assert found.p_value == found.smallest_p == 0.5 / 50_001
+    assert found.p_two_sided == 1 / 50_001
+
+
 def test_monte_carlo_and_exact_agree(monkeypatch):
     draw = random.Random(9)
     before = [draw.random() for _ in range(EXACT_UP_TO)]
