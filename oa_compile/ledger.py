@@ -47,6 +47,19 @@ class Totals:
         return int(getattr(self, unit)) + int(getattr(self, f"reserved_{unit}"))
 
 
+_UNITS = ("msat", "calls", "tokens")
+
+
+@dataclass(frozen=True, slots=True)
+class _Scope:
+    """A scope's totals and only those of its caps that are set: (unit, limit)."""
+
+    name: str
+    totals: Totals
+    limits: tuple[tuple[str, int], ...]
+    seconds: float | None
+
+
 @dataclass(frozen=True, slots=True)
 class Hold:
     """One reservation, open until it is settled."""
@@ -58,11 +71,6 @@ class Hold:
     role: Role
     msat: int
     tokens: int
-
-    @property
-    def scopes(self) -> tuple[str, str, str]:
-        """The three scopes a hold counts in."""
-        return (RUN, f"stage {self.stage}", f"lane {self.lane}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +94,7 @@ class Ledger:
     _holds: dict[int, Hold] = field(default_factory=dict, init=False)
     _next: int = field(default=1, init=False)
     _warned: dict[str, int] = field(default_factory=dict, init=False)
+    _scoped: dict[tuple[str, str], tuple[_Scope, ...]] = field(default_factory=dict, init=False)
     _changed: threading.Condition = field(default_factory=threading.Condition, init=False)
 
     def reserve(
@@ -117,26 +126,40 @@ class Ledger:
             self._open(hold)
             return hold
 
+    def _scopes(self, stage: str, lane: str) -> tuple[_Scope, ...]:
+        """The three scopes a call counts in. Called for every call: what can be computed once, is."""
+        scopes = self._scoped.get((stage, lane))
+        if scopes is None:
+            scopes = tuple(self._scope(name) for name in (RUN, f"stage {stage}", f"lane {lane}"))
+            self._scoped[stage, lane] = scopes
+        return scopes
+
+    def _scope(self, name: str) -> _Scope:
+        caps = self.caps.get(name, Caps())
+        limits = ((unit, getattr(caps, unit)) for unit in _UNITS)
+        return _Scope(
+            name,
+            self.totals(name),
+            tuple((unit, limit) for unit, limit in limits if limit is not None),
+            caps.seconds,
+        )
+
     def _refusal(self, hold: Hold, *, reserved: bool) -> str | None:
-        need = {"msat": hold.msat, "calls": 1, "tokens": hold.tokens}
-        for scope in hold.scopes:
-            caps = self.caps.get(scope)
-            if caps is None:
-                continue
-            totals = self.totals(scope)
-            for unit, amount in need.items():
-                limit = getattr(caps, unit)
+        for scope in self._scopes(hold.stage, hold.lane):
+            for unit, limit in scope.limits:
+                amount = 1 if unit == "calls" else getattr(hold, unit)
+                totals = scope.totals
                 used = totals.used(unit) if reserved else getattr(totals, unit)
-                if limit is not None and used + amount > limit:
-                    return f"{scope}.{unit} ({limit:,})"
-            if caps.seconds is not None and self.elapsed() >= caps.seconds:
-                return f"{scope}.seconds ({caps.seconds:g})"
+                if used + amount > limit:
+                    return f"{scope.name}.{unit} ({limit:,})"
+            if scope.seconds is not None and self.elapsed() >= scope.seconds:
+                return f"{scope.name}.seconds ({scope.seconds:g})"
         return None
 
     def _open(self, hold: Hold) -> None:
         self._holds[hold.number] = hold
-        for scope in hold.scopes:
-            totals = self.totals(scope)
+        for scope in self._scopes(hold.stage, hold.lane):
+            totals = scope.totals
             totals.reserved_msat += hold.msat
             totals.reserved_calls += 1
             totals.reserved_tokens += hold.tokens
@@ -155,26 +178,27 @@ class Ledger:
 
     def _close(self, hold: Hold, msat: int, tokens: int) -> list[CapWarning]:
         del self._holds[hold.number]
-        warnings = []
-        for scope in hold.scopes:
-            totals = self.totals(scope)
+        warnings: list[CapWarning] = []
+        for scope in self._scopes(hold.stage, hold.lane):
+            totals = scope.totals
             totals.reserved_msat -= hold.msat
             totals.reserved_calls -= 1
             totals.reserved_tokens -= hold.tokens
             totals.msat += msat
             totals.calls += 1
             totals.tokens += tokens
-            warnings += self._due_warnings(scope, totals)
+            if scope.limits:
+                warnings += self._due_warnings(scope)
         return warnings
 
-    def _due_warnings(self, scope: str, totals: Totals) -> list[CapWarning]:
-        caps, due = self.caps.get(scope), []
-        for unit in ("msat", "calls", "tokens"):
-            limit = getattr(caps, unit, None)
-            if not limit:
+    def _due_warnings(self, scope: _Scope) -> list[CapWarning]:
+        due = []
+        for unit, limit in scope.limits:
+            used = getattr(scope.totals, unit)
+            if not limit or used * 100 < limit * WARN_AT[0]:
                 continue
-            name, used = f"{scope}.{unit}", getattr(totals, unit)
-            passed = max((p for p in WARN_AT if used * 100 >= limit * p), default=0)
+            name = f"{scope.name}.{unit}"
+            passed = max(percent for percent in WARN_AT if used * 100 >= limit * percent)
             if passed > self._warned.get(name, 0):
                 self._warned[name] = passed
                 due.append(CapWarning(name, passed, used, limit))

@@ -6,6 +6,7 @@
     <run>/journal.jsonl        the run
     <run>/artifact/            manifest.json, program.json, provenance.intoto.json
     <run>/bundle.zip           all of the above, sealed
+    <run>/origin.json          where the dataset came from: validate finds the testset there
     <run>/optimizer.log        what the optimizer printed; nothing reads it
 
 Owns the layout and the snapshot of the inputs.
@@ -62,6 +63,11 @@ class RunFolder:
         return self.path / "inputs"
 
     @property
+    def origin(self) -> Path:
+        """Names the dataset's folder. Not part of a bundle: it is a path of this machine."""
+        return self.path / "origin.json"
+
+    @property
     def log(self) -> Path:
         """What the optimizer printed."""
         return self.path / "optimizer.log"
@@ -97,10 +103,20 @@ def create(path: Path, *, program: LoadedProgram, config: Config, dataset: Path)
         splits = [info.file for name, info in card.splits.items() if name != "test"]
         _copy(dataset, [CARD_NAME, *splits], staging / "inputs" / "dataset")
         write_config(RunFolder(staging), config)
+        RunFolder(staging).origin.write_text(json.dumps({"dataset": str(dataset.resolve())}) + "\n")
         staging.rename(path)
     except OSError as error:
         raise UsageError(f"{path}: cannot make the run folder: {error}") from error
     return folder
+
+
+def dataset_of(folder: RunFolder) -> Path | None:
+    """Where the run's dataset came from, if this machine made the run and it is still there."""
+    try:
+        path = Path(json.loads(folder.origin.read_text())["dataset"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return path if path.is_dir() else None
 
 
 def write_config(folder: RunFolder, config: Config) -> None:

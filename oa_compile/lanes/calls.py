@@ -20,7 +20,7 @@ from oa_compile.errors import Interrupted, LaneError, OacompileError, StopRun
 from oa_compile.events import Attempt, GaveUp, Reserved, Role, Stage
 from oa_compile.journal import Journal, JournalWriteError
 from oa_compile.lanes.lane import FATAL, Lane, LaneFault, Quote, RequestRefused, Spent
-from oa_compile.lanes.recorded import Recording
+from oa_compile.lanes.recorded import Recorded, Recording
 from oa_compile.ledger import Hold, Ledger
 
 _key_encoder = msgspec.json.Encoder(order="sorted")
@@ -34,22 +34,28 @@ def call_key(identity: str, request: ChatRequest, *, rollout: int | None, sample
 
 @dataclass(slots=True)
 class Tally:
-    """What calls came to. `saved` were answered from the journal; `faults` gave up."""
+    """What calls came to. `saved` were answered from the journal; `faults` gave up.
+
+    `msat` was paid now; `worth` is what all answers cost when they were made, saved ones included.
+    """
 
     made: int = 0
     saved: int = 0
     faults: int = 0
     msat: int = 0
+    worth: int = 0
     fault_kinds: list[str] = field(default_factory=list)
 
 
 class _Flight:
     """One call under way, which identical calls wait for."""
 
-    __slots__ = ("answer", "done", "error")
+    __slots__ = ("answer", "error", "under_way")
 
     def __init__(self) -> None:
-        self.done = threading.Event()
+        # A lock its maker holds until the end: an Event would cost more than all the rest of a call.
+        self.under_way = threading.Lock()
+        self.under_way.acquire()
         self.answer: ChatAnswer | None = None
         self.error: BaseException | None = None
 
@@ -143,15 +149,16 @@ class Calls:
                 flight = self._flights[key] = _Flight()
                 self._under_way += 1
         if recorded is not None:
-            return self._from_journal(recorded.replay)
+            return self._from_journal(recorded)
         assert flight is not None
         if not leads:
-            flight.done.wait()
+            with flight.under_way:
+                pass
             if flight.error is not None:
                 raise flight.error
             assert flight.answer is not None
             answer = flight.answer
-            return self._from_journal(lambda: answer)
+            return self._from_journal(Recorded(answer=answer))
         try:
             flight.answer = self._lead(_Account(self, key, request, stage, role), lane)
             return flight.answer
@@ -162,14 +169,16 @@ class Calls:
             with self._lock:
                 del self._flights[key]
                 self._under_way -= 1
-                self._idle.notify_all()
-            flight.done.set()
+                if self._under_way == 0:
+                    self._idle.notify_all()
+            flight.under_way.release()
 
-    def _from_journal(self, replay: Callable[[], ChatAnswer]) -> ChatAnswer:
+    def _from_journal(self, recorded: Recorded) -> ChatAnswer:
         with self._lock:
             self.tally.saved += 1
+            self.tally.worth += recorded.msat
         try:
-            return replay()
+            return recorded.replay()
         except LaneFault as fault:
             self._count_fault(fault)
             raise
@@ -261,6 +270,7 @@ class Calls:
         with self._lock:
             self.tally.made += 1
             self.tally.msat += msat
+            self.tally.worth += msat
             if outcome in {"ok", "refused"}:
                 self._recording.add(event)
         if not kept_ceiling:

@@ -34,6 +34,8 @@ class Recorded:
     answer: ChatAnswer | None = None
     fault: FaultKind | None = None
     message: str = ""
+    msat: int = 0
+    """What the answer cost when it was made."""
 
     @property
     def weight(self) -> int:
@@ -77,7 +79,7 @@ class Recording:
             self._put(event.key, event.request, Recorded(fault=_kind(event.fault), message=event.message))
         elif isinstance(event, Attempt):
             if event.outcome == "ok" and event.answer is not None:
-                self._put(event.key, event.request, Recorded(answer=event.answer))
+                self._put(event.key, event.request, Recorded(answer=event.answer, msat=event.msat))
             elif event.outcome == "refused":
                 self._put(event.key, event.request, Recorded(message=event.message))
 

@@ -110,7 +110,7 @@ class Runtime:
             on_warning=self._warn,
         )
         self.ledger.replay(history)
-        recording = recording or Recording()
+        recording = Recording() if recording is None else recording
         for event in history:
             recording.add(event)
         self.calls = Calls(

@@ -10,6 +10,7 @@ from typing import Any
 import dspy
 
 from oa_compile.digest import digest_json
+from oa_compile.errors import DigestMismatch
 
 State = dict[str, Any]
 """Predictor name -> {"instruction": str, "demos": [dict, …], "fields": [{"prefix", "description"}, …]}."""
@@ -61,3 +62,31 @@ def _type_name(annotation: Any) -> str:
     return annotation.__name__ if isinstance(annotation, type) and not hasattr(annotation, "__args__") else (
         str(annotation).replace("typing.", "")
     )
+
+
+def read_state(saved: Any, *, predictors: list[str]) -> State:
+    """The state in a ``program.json``, taken apart and checked before anything loads it: DSPy itself
+    sets any key as an attribute and drops fields silently. Raises DigestMismatch for any other shape.
+    """
+    if not isinstance(saved, dict):
+        raise DigestMismatch("program.json: not an object")
+    parts = {"self": saved} if predictors == ["self"] else {k: v for k, v in saved.items() if k != "metadata"}
+    if list(parts) != predictors and set(parts) != set(predictors):
+        raise DigestMismatch(f"program.json: its predictors are {sorted(parts)}, the program's {predictors}")
+    return {name: _read_part(name, parts[name]) for name in predictors}
+
+
+def _read_part(name: str, part: Any) -> dict[str, Any]:
+    try:
+        signature, demos = part["signature"], part["demos"]
+        instruction, fields = signature["instructions"], signature["fields"]
+        whole = (
+            isinstance(instruction, str)
+            and all(set(field) == {"prefix", "description"} for field in fields)
+            and all(isinstance(demo, dict) for demo in demos)
+        )
+    except (KeyError, TypeError) as error:
+        raise DigestMismatch(f"program.json: predictor `{name}` has no {error}") from error
+    if not whole:
+        raise DigestMismatch(f"program.json: predictor `{name}` is not as DSPy saves one")
+    return {"instruction": instruction, "fields": fields, "demos": demos}

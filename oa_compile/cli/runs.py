@@ -1,0 +1,118 @@
+"""What the commands that make calls share: lanes with their keys, the live display, the interrupt."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from oa_compile.errors import UsageError
+
+if TYPE_CHECKING:
+    from oa_compile.cli.output import Output
+    from oa_compile.events import Line
+    from oa_compile.hud.view import RunView
+    from oa_compile.lanes.lane import Lane
+    from oa_compile.spec.config import Config
+
+RUNS = Path("runs")
+
+
+def secret(name: str) -> str | None:
+    """A key, by the name of its environment variable."""
+    return os.environ.get(name)
+
+
+def find_run(name: str, *, runs: Path = RUNS) -> Path:
+    """A run's folder from its path, its name under `runs`, or ``latest``."""
+    if name == "latest":
+        made = [path for path in runs.glob("*") if (path / "journal.jsonl").is_file()]
+        if not made:
+            raise UsageError(f"{runs}: there is no run yet", hint="`oacompile optimize` makes one")
+        return max(made, key=lambda path: (path / "journal.jsonl").stat().st_mtime)
+    for path in (Path(name), runs / name):
+        if path.is_dir():
+            return path
+    raise UsageError(f"no run `{name}`, here or under {runs}/", hint="`ls runs` shows what there is")
+
+
+@contextlib.contextmanager
+def open_lanes(config: Config, names: Iterable[str], *, screen: Output) -> Iterator[dict[str, Lane]]:
+    """The lanes of those names, closed at the end; fetching weights shows a bar."""
+    from oa_compile.lanes.build import build_lanes
+
+    with _fetch_bar(screen) as progress:
+        lanes = build_lanes(config, names, secrets=secret, progress=progress)
+    try:
+        yield lanes
+    finally:
+        for lane in lanes.values():
+            lane.close()
+
+
+@contextlib.contextmanager
+def _fetch_bar(screen: Output) -> Iterator[Callable[[int, int], None]]:
+    """Called with bytes done and bytes in all, only when something is fetched."""
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    bar: Progress | None = None
+    told = False
+
+    def update(done: int, total: int) -> None:
+        nonlocal bar, told
+        if not screen.interactive:
+            if not told:
+                screen.note(f"fetching the embedded model's weights, {total / 1e6:.0f} MB, once")
+                told = True
+            return
+        if bar is None:
+            columns = (TextColumn("fetching weights"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+            bar = Progress(*columns, console=screen.log, transient=True)
+            bar.start()
+            bar.add_task("", total=total)
+        bar.update(bar.task_ids[0], completed=done, total=total)
+
+    try:
+        yield update
+    finally:
+        if bar is not None:
+            bar.stop()
+
+
+@dataclass
+class Shown:
+    """A run being shown: its view, and how many calls the journal answered in this process."""
+
+    view: RunView
+    update: Callable[[Line], None]
+    saved: int = 0
+
+    def count_saved(self) -> None:
+        """One more call was answered from the journal."""
+        self.saved += 1
+
+
+@contextlib.contextmanager
+def shown(screen: Output) -> Iterator[Shown]:
+    """Show a run on stderr while it happens: a panel for a person, plain lines elsewhere."""
+    from oa_compile.hud.terminal import live
+    from oa_compile.hud.view import RunView
+
+    view = RunView()
+    run = Shown(view, lambda _line: None)
+    with live(view, console=screen.log, enabled=screen.interactive, saved=lambda: run.saved) as display:
+        run.update = display.update
+        yield run
+
+
+def leave_at_once(code: int) -> None:
+    """End the process although threads of an optimizer still wait for a lane."""
+    import sys
+
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+    os._exit(code)

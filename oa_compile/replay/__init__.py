@@ -1,0 +1,1 @@
+"""Replay: a whole compile again, from its bundle."""
