@@ -66,7 +66,7 @@ def _panel(view: RunView, now: int | None, width: int, height: int, saved: int |
         parts += [_evaluations(view, inner, evaluations)] if evaluations else []
     parts += [Text(), spend]
     parts += [Text(), *notes] if notes else []
-    title = plain(" · ".join(filter(None, (view.program or "a run", view.optimizer))), "bold")
+    title = plain(" · ".join(filter(None, (view.program or "a run", view.optimizer))), "bold not dim")
     return Panel(
         Group(*parts),
         title=title,

@@ -57,6 +57,10 @@ print("result", view.done)
 """
 
 
+PRINTED = {"$ oacompile optimize", "chatter of a library", "the end"}
+"""All that the child prints besides the panel."""
+
+
 class Screen:
     """As much of a terminal as rich uses: enough to see what a person sees."""
 
@@ -143,10 +147,14 @@ def whole(wanted: str, *, columns: int | None = None) -> Callable[[str], bool]:
     """Whether a screen shows `wanted` in one whole panel, with no remains of another."""
 
     def seen(text: str) -> bool:
-        lines = text.split("\n")
-        tops = [len(line) for line in lines if line.startswith("╭")]
-        ends = [len(line) for line in lines if line.startswith("╰")]
-        return wanted in text and len(tops) == 1 and tops == ends and tops[0] == (columns or tops[0])
+        lines = text.rstrip().split("\n")
+        tops = [place for place, line in enumerate(lines) if line.startswith("╭")]
+        ends = [place for place, line in enumerate(lines) if line.startswith("╰")]
+        if wanted not in text or len(tops) != 1 or len(ends) != 1:
+            return False
+        inside = lines[tops[0] : ends[0] + 1]
+        outside = {*lines[: tops[0]], *lines[ends[0] + 1 :]}
+        return {len(line) for line in inside} == {columns or len(inside[0])} and outside <= PRINTED
 
     return seen
 
@@ -468,3 +476,15 @@ def test_many_threads_update_while_it_draws() -> None:
         clock_read_after.wait()
     assert view.lines == 8 * len(script.lines)
     assert "tool-selection" in drawn.getvalue()
+
+
+def test_seeing_a_run_imports_none_of_what_makes_one() -> None:
+    code = (
+        "import sys, oa_compile.hud.terminal, oa_compile.hud.screens, oa_compile.hud.diff;"
+        "print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+    )
+    out = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, check=True, env=environment(), cwd=ROOT
+    )
+    heavy = {"dspy", "litellm", "nostr_sdk", "pyln", "optuna", "xllamacpp", "scipy", "numpy"}
+    assert not heavy & set(out.stdout.decode().split())
