@@ -48,7 +48,7 @@ PATH = (
     Entry(
         "replay",
         "oa_compile.cli.replay:replay",
-        "Run a whole compile again from its journal, with no network.",
+        "Run a whole compile again from its journal, with no model and no network.",
         "oacompile replay runs/triage-1",
     ),
 )
@@ -56,7 +56,7 @@ AROUND = (
     Entry(
         "diff",
         "oa_compile.cli.diff:diff",
-        "Show what changed between two candidates of a run.",
+        "Show what changed between two candidates of a run: instructions, demos, and flipped examples.",
         "oacompile diff runs/triage-1 baseline best",
     ),
     Entry(

@@ -31,6 +31,7 @@ Run = Callable[..., tuple[int, str, str]]
         ("divergence", 1, "-asked\n+recorded [x]\nerror: another call\n"),
         ("stop", 3, "error: the cap is reached\n"),
         ("interrupt", 130, "error: interrupted\n"),
+        ("signal", 130, "error: interrupted\n"),
         ("abort", 130, "error: interrupted\n"),
     ],
 )

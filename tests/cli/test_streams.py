@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.support.cli import SCRIPT, environment, oacompile, python
+from tests.support.cli import SCRIPT, environment, oacompile, on_terminal, python
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -100,25 +98,8 @@ def test_who_decides_on_colours(tmp_path: Path, args: list[str], env: dict[str, 
 
 
 def test_a_terminal_gets_colours(tmp_path: Path) -> None:
-    parent, child = pty.openpty()
-    env = environment(tmp_path, TERM="xterm-256color") | {"NO_COLOR": ""}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "oa_compile", "config", "show"],
-        stdout=child,
-        stderr=child,
-        env=env,
-        cwd=tmp_path,
-    )
-    os.close(child)
-    seen = b""
-    while True:
-        try:
-            data = os.read(parent, 4096)
-        except OSError:  # how Linux says that the other side of a pty is closed
-            break
-        if not data:
-            break
-        seen += data
-    os.close(parent)
-    assert process.wait() == 0
-    assert b"\x1b[" in seen
+    args = ("config", "show", "--budget", "none.toml")
+    code, out, seen = on_terminal(*args, cwd=tmp_path, env={"NO_COLOR": ""})
+    assert (code, out) == (2, "")
+    assert "\x1b[1;31m" in seen
+    assert "\x1b[" not in on_terminal(*args, cwd=tmp_path)[2]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pty
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -63,3 +64,25 @@ def check_golden(name: str, text: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     assert text == path.read_text(encoding="utf-8"), f"UPDATE_GOLDEN=1 writes {path.name} anew"
+
+
+def on_terminal(*args: str, cwd: Path, env: Mapping[str, str] | None = None) -> tuple[int, str, str]:
+    """Run the script with stderr on a pseudo-terminal: exit code, stdout, what the terminal was sent."""
+    parent, child = pty.openpty()
+    variables = environment(cwd, TERM="xterm-256color", **(env or {}))
+    process = subprocess.Popen(
+        [str(SCRIPT), *args], cwd=cwd, env=variables, stdin=child, stdout=subprocess.PIPE, stderr=child
+    )
+    os.close(child)
+    seen = b""
+    while True:
+        try:
+            data = os.read(parent, 4096)
+        except OSError:  # how Linux says that the other side of a terminal is closed
+            break
+        if not data:
+            break
+        seen += data
+    os.close(parent)
+    out, _none = process.communicate()
+    return process.returncode, out.decode(), seen.decode()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -39,6 +40,7 @@ ENDINGS: dict[str, Callable[[], object]] = {
     "divergence": _raise(errors.Divergence("another call", diff="-asked\n+recorded [x]")),
     "stop": _raise(errors.StopRun(errors.BudgetExhausted("the cap is reached", cap="run.msat"))),
     "interrupt": _raise(KeyboardInterrupt()),
+    "signal": lambda: signal.raise_signal(signal.SIGINT),
     "abort": _raise(typer.Abort()),
     "bug": _raise(ZeroDivisionError("division by zero")),
     "oserror": _raise(PermissionError(13, "Permission denied")),

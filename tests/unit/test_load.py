@@ -9,13 +9,22 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from oa_compile.digest import digest_file
 from oa_compile.errors import Diagnostic, ExitCode, SpecError
 from oa_compile.spec.config import Config
 from oa_compile.spec.diagnose import Code
 from oa_compile.spec.layers import leaves
-from oa_compile.spec.load import DEFAULTS, Flag, LoadedConfig, load_config, load_program
+from oa_compile.spec.load import (
+    DEFAULTS,
+    Flag,
+    LoadedConfig,
+    environment_name,
+    load_config,
+    load_program,
+)
 from oa_compile.spec.source import MAX_BYTES
 
 PROGRAM = """\
@@ -247,6 +256,25 @@ def test_a_file_that_is_not_toml_says_so(
     assert message in found.message
 
 
+@given(st.integers(0, len(PROGRAM)), st.integers(0, 12), st.text(max_size=8))
+def test_no_damage_ends_in_anything_but_diagnostics(
+    tmp_path_factory: pytest.TempPathFactory, at: int, gone: int, put: str
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "damaged.toml"
+    path.write_bytes((PROGRAM[:at] + put + PROGRAM[at + gone :]).encode("utf-8", "surrogatepass"))
+    diagnostics: tuple[Diagnostic, ...] | None = None
+    try:
+        load_program(path)
+    except SpecError as error:
+        diagnostics = error.diagnostics
+    assert diagnostics != ()
+    rows = path.read_bytes().count(b"\n") + 1
+    for found in diagnostics or ():
+        assert 1 <= found.row <= rows
+        assert found.column >= 1
+        assert found.message
+
+
 def test_a_missing_program_names_its_neighbour(tmp_path: Path) -> None:
     (tmp_path / "triage").mkdir()
     (tmp_path / "triage" / "program.toml").write_text(PROGRAM, encoding="utf-8")
@@ -366,6 +394,20 @@ def test_variables_set_values_of_the_right_type(
         found = found[step]  # type: ignore[index]
     assert found == value
     assert type(found) is type(value)
+
+
+def test_every_key_can_be_set_by_its_variable(tmp_path: Path) -> None:
+    plain = config(tmp_path, CONFIG)
+    settings = plain.config.model_dump(
+        mode="json", exclude_none=True, exclude={"schema_version", "description"}
+    )
+    for path, value in leaves(settings):
+        if value == {}:  # all of its keys are not set
+            continue
+        name = environment_name(path)
+        loaded = config(tmp_path, CONFIG, environment={name: str(value).lower()})
+        assert str(loaded.sources[".".join(path)]) == name
+        assert loaded.config == plain.config
 
 
 def test_variables_of_others_are_left_alone(tmp_path: Path) -> None:
