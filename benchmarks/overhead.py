@@ -50,7 +50,9 @@ class InstantEngine:
 
     def complete(self, request: Request) -> Response:
         message = Message.assistant(ANSWER)
-        return Response(id=None, model=request.model, message=message, finish_reason="stop", usage=Usage(50, 5))
+        return Response(
+            id=None, model=request.model, message=message, finish_reason="stop", usage=Usage(50, 5)
+        )
 
 
 class InstantLane:
@@ -122,7 +124,9 @@ def ours(folder: Path) -> Iterator[None]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--calls", type=int, default=4000)
     parser.add_argument("--threads", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=5)
@@ -143,7 +147,9 @@ def main() -> None:
                 with peer(folder):
                     seconds[name].append(work(options.calls, options.threads, round_ * options.calls))
     median = {name: statistics.median(values) for name, values in seconds.items()}
-    print(f"{'peer':<12}{'calls/s':>10}{'ms/call':>10}   {options.calls} calls, {options.threads} threads, median of {options.rounds}")
+    print(
+        f"{'peer':<12}{'calls/s':>10}{'ms/call':>10}   {options.calls} calls, {options.threads} threads, median of {options.rounds}"
+    )
     for name, value in median.items():
         print(f"{name:<12}{options.calls / value:>10,.0f}{1000 * value / options.calls:>10.3f}")
     # Ratios within a round, so that a machine that slows down slows all three.
@@ -151,10 +157,14 @@ def main() -> None:
         json.dumps(
             {
                 "throughput_vs_dspy_disk": round(
-                    statistics.median(d / o for d, o in zip(seconds["dspy disk"], seconds["ours"], strict=True)), 3
+                    statistics.median(
+                        d / o for d, o in zip(seconds["dspy disk"], seconds["ours"], strict=True)
+                    ),
+                    3,
                 ),
                 "time_vs_plain_predict": round(
-                    statistics.median(o / p for o, p in zip(seconds["ours"], seconds["plain"], strict=True)), 3
+                    statistics.median(o / p for o, p in zip(seconds["ours"], seconds["plain"], strict=True)),
+                    3,
                 ),
             }
         )

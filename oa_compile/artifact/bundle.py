@@ -66,7 +66,14 @@ def open_bundle(path: Path, target: Path) -> RunFolder:
     try:
         with zipfile.ZipFile(path) as archive:
             entries = _checked(archive, path)
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, OSError, ValueError, NotImplementedError) as error:
+    except (
+        zipfile.BadZipFile,
+        zipfile.LargeZipFile,
+        EOFError,
+        OSError,
+        ValueError,
+        NotImplementedError,
+    ) as error:
         raise DigestMismatch(f"{path}: not a whole bundle: {error}", hint=_HINT) from error
     for name, data in entries.items():
         place = target / name
@@ -108,7 +115,9 @@ def _index(data: bytes, path: Path) -> dict[str, Any]:
     try:
         index = json.loads(data)
         if index["mediaType"] != FORMAT:
-            raise DigestMismatch(f"{path}: bundle format {index['mediaType']!r} is not known here", hint=_HINT)
+            raise DigestMismatch(
+                f"{path}: bundle format {index['mediaType']!r} is not known here", hint=_HINT
+            )
         for entry in index["entries"]:
             if not isinstance(entry["name"], str) or not isinstance(entry["size"], int):
                 raise TypeError(entry)

@@ -90,7 +90,9 @@ def create(path: Path, *, program: LoadedProgram, config: Config, dataset: Path)
     if not _NAME.match(path.name):
         raise UsageError(f"`{path.name}` is not a run name", hint="use letters, digits, dots, - and _")
     if path.exists():
-        raise UsageError(f"{path} exists already", hint=f"go on with --resume {path}, or choose another --run")
+        raise UsageError(
+            f"{path} exists already", hint=f"go on with --resume {path}, or choose another --run"
+        )
     staging = path.with_name(f".{path.name}.new")
     shutil.rmtree(staging, ignore_errors=True)
     try:
@@ -131,7 +133,9 @@ def open_run(path: Path) -> RunFolder:
     """An existing run folder. Raises UsageError when it is none."""
     folder = RunFolder(path)
     if not folder.inputs.is_dir():
-        raise UsageError(f"{path} is not a run folder", hint="runs are made by `oacompile optimize`, under runs/")
+        raise UsageError(
+            f"{path} is not a run folder", hint="runs are made by `oacompile optimize`, under runs/"
+        )
     return folder
 
 

@@ -21,7 +21,6 @@ MANIFEST = "manifest.json"
 PROGRAM = "program.json"
 PROVENANCE = "provenance.intoto.json"
 TEST_RESULT = "test-result.intoto.json"
-MEDIA_TYPE = "application/vnd.oacompile.artifact.v1+json"
 
 
 class _Model(BaseModel):
@@ -65,7 +64,9 @@ class Manifest(_Model):
     """Everything that made the program; `digest` covers all other fields."""
 
     schema_version: Literal[1] = 1
-    media_type: Literal["application/vnd.oacompile.artifact.v1+json"] = MEDIA_TYPE
+    media_type: Literal["application/vnd.oacompile.artifact.v1+json"] = (
+        "application/vnd.oacompile.artifact.v1+json"
+    )
     digest: str = ""
     status: Literal["complete", "partial"]
     reason: str = ""

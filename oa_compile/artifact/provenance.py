@@ -42,8 +42,10 @@ def statement(
                 "resolvedDependencies": [
                     {"name": name, "digest": _sha256(digest)} for name, digest in sorted(materials.items())
                 ]
-                + [{"name": f"model/{role}", "uri": f"urn:oacompile:model:{identity}"} for role, identity in
-                   sorted(manifest.models.items())],
+                + [
+                    {"name": f"model/{role}", "uri": f"urn:oacompile:model:{identity}"}
+                    for role, identity in sorted(manifest.models.items())
+                ],
             },
             "runDetails": {
                 "builder": {"id": BUILDER, "version": {"oacompile": manifest.versions["oa-compile"]}},
@@ -67,6 +69,8 @@ def _sha256(digest: str) -> dict[str, str]:
 def _rfc3339(milliseconds: int) -> str:
     from datetime import UTC, datetime
 
-    return datetime.fromtimestamp(milliseconds / 1000, tz=UTC).isoformat(timespec="milliseconds").replace(
-        "+00:00", "Z"
+    return (
+        datetime.fromtimestamp(milliseconds / 1000, tz=UTC)
+        .isoformat(timespec="milliseconds")
+        .replace("+00:00", "Z")
     )

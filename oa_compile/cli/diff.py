@@ -13,7 +13,9 @@ from oa_compile.cli.runs import find_run
 
 def diff(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder or name, or latest.")],
-    a: Annotated[str, typer.Argument(metavar="A", help="A candidate's id, or baseline, or best.")] = "baseline",
+    a: Annotated[
+        str, typer.Argument(metavar="A", help="A candidate's id, or baseline, or best.")
+    ] = "baseline",
     b: Annotated[str, typer.Argument(metavar="B", help="Another.")] = "best",
     json: Json = False,
 ) -> None:

@@ -59,7 +59,9 @@ def optimize(
     screen = output.current()
     if resume is not None:
         if program is not None or run is not None or dataset is not None or optimizer is not None:
-            raise UsageError("--resume goes on with a run as it is: name no program, dataset, optimizer or --run")
+            raise UsageError(
+                "--resume goes on with a run as it is: name no program, dataset, optimizer or --run"
+            )
         folder = _taken_up(find_run(resume, runs=runs), budget=budget, seed=seed, threads=threads)
         return _run(folder, screen=screen, yes=yes, json=json, dry_run=dry_run)
     if program is None:
@@ -115,7 +117,8 @@ def _new(
     if source is None or not source.is_dir():
         raise UsageError(
             f"{loaded.path}: its dataset {source or ''} is not there",
-            hint=f"make it with `oacompile extract SESSIONS --program {program} --out datasets/{loaded.spec.name}`",
+            hint=f"make it with `oacompile extract SESSIONS --program {program} "
+            f"--out datasets/{loaded.spec.name}`",
         )
     if dry_run:
         with tempfile.TemporaryDirectory() as root:

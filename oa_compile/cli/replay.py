@@ -45,7 +45,9 @@ def replay(
     screen = output.current()
     with shown(screen) as display:
         if until_divergence:
-            target = run or RUNS / f"{bundle.resolve().parent.name if bundle.is_file() else bundle.name}-replayed"
+            target = (
+                run or RUNS / f"{bundle.resolve().parent.name if bundle.is_file() else bundle.name}-replayed"
+            )
             with _live_lanes(screen) as lanes:
                 result = replay_live(
                     bundle,

@@ -60,7 +60,9 @@ def _inputs(artifact: Path, *, program: Path | None, budget: Path | None) -> tup
 
     found = find_artifact(artifact)
     if not found.is_dir():
-        raise UsageError(f"{artifact}: no such artifact", hint="`oacompile optimize` writes runs/<run>/artifact")
+        raise UsageError(
+            f"{artifact}: no such artifact", hint="`oacompile optimize` writes runs/<run>/artifact"
+        )
     run = RunFolder(found.parent)
     whole = run.inputs.is_dir()
     if program is None and not whole:
@@ -86,5 +88,3 @@ def _tell(validation: Validation, chosen: Format, *, screen: Output) -> None:
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
         with Path(summary).open("a", encoding="utf-8") as file:
             file.write(github.summary(validation) + "\n")
-
-

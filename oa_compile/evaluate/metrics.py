@@ -23,8 +23,8 @@ from typing import Any, NamedTuple
 from oa_compile.digest import digest_json
 from oa_compile.errors import SpecError, UsageError
 from oa_compile.evaluate import compare
-from oa_compile.evaluate.target import Target, load_target
 from oa_compile.spec.program import MetricSpec, ProgramSpec
+from oa_compile.spec.target import Target, load_target
 
 VERSION = 1
 """Part of every metric's digest: raised when a built-in kind starts to score differently."""

@@ -90,7 +90,8 @@ def _forecast(view: RunView) -> str:
     )
     usd = format_usd(view.rate.to_usd(msat))
     stop = next((line.cap for line in view.forecast if line.cap), "")
-    said = f"forecast: {counted(calls, 'call')}, {format_msat(msat)} ({usd}), about {duration(seconds)}"
+    said = f"forecast: {counted(calls, 'call')}, {format_msat(msat)} ({usd})"
+    said += f", about {duration(seconds)}" if seconds else ""
     return f"{said}; the cap {stop} would stop it" if stop else said
 
 

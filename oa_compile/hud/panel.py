@@ -12,7 +12,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from oa_compile.hud.record import Evaluation
+from oa_compile.hud.record import CandidateView, Evaluation
 from oa_compile.hud.text import (
     ByWidth,
     Printable,
@@ -135,6 +135,7 @@ def _evaluations(view: RunView, width: int, rows: int) -> Table:
     table.add_column(no_wrap=True)
     table.add_column(justify="right", no_wrap=True)
     table.add_column(no_wrap=True, ratio=1)
+    baseline = view.baseline
     latest = list(islice(reversed(view.evaluations.values()), rows))
     for evaluation in reversed(latest):
         candidate = view.candidates[evaluation.event.candidate]
@@ -142,7 +143,7 @@ def _evaluations(view: RunView, width: int, rows: int) -> Table:
         kept = None if decision is None else decision.kept
         cells = [
             plain(view.name(candidate.candidate), _STYLE_OF[kept]),
-            plain(f"from {view.name(candidate.parent)}" if candidate.parent else candidate.origin, "dim"),
+            plain(_lineage(view, candidate, baseline), "dim"),
             scope_text(evaluation),
             score_text(evaluation),
             Text() if decision is None else Text.assemble(mark(decision.kept), " ", plain(decision.reason)),
@@ -151,6 +152,12 @@ def _evaluations(view: RunView, width: int, rows: int) -> Table:
             del cells[1]
         table.add_row(*cells)
     return table
+
+
+def _lineage(view: RunView, candidate: CandidateView, baseline: CandidateView | None) -> str:
+    if candidate is baseline:
+        return "baseline"
+    return f"from {view.name(candidate.parent)}" if candidate.parent else candidate.origin
 
 
 def mark(kept: bool) -> Text:  # noqa: FBT001 - a mark has nothing else to be told

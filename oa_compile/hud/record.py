@@ -38,7 +38,11 @@ class Spend:
 
 @dataclass(frozen=True, slots=True)
 class ForecastLine:
-    """What one stage, role and lane was expected to take; `cap` names the cap that would stop it first."""
+    """What one phase was expected to take on one lane.
+
+    `calls` is what is expected, `at_most` what it cannot exceed (0 when that is not told); `cap` names
+    the cap that would stop it.
+    """
 
     stage: str
     role: str
@@ -48,6 +52,8 @@ class ForecastLine:
     msat: int = 0
     seconds: float = 0.0
     cap: str = ""
+    phase: str = ""
+    at_most: int = 0
 
     @classmethod
     def read(cls, line: Mapping[str, Any]) -> ForecastLine:
@@ -61,6 +67,8 @@ class ForecastLine:
             msat=int(_number(line.get("msat"))),
             seconds=_number(line.get("seconds")),
             cap=str(line.get("cap") or ""),
+            phase=str(line.get("phase") or ""),
+            at_most=int(_number(line.get("at_most"))),
         )
 
 
@@ -104,9 +112,10 @@ class CandidateView:
         return sum(evaluation.event.msat for evaluation in self.evaluations)
 
     def last(self, split: Split, scope: Literal["full", "minibatch"]) -> Evaluation | None:
-        """The latest evaluation on `scope` of `split`."""
+        """The latest evaluation on `scope` of `split`; one that faults spoiled only if there is no other."""
         found = [s for s in self.evaluations if s.event.split == split and s.event.scope == scope]
-        return found[-1] if found else None
+        chosen = [evaluation for evaluation in found if evaluation.event.valid] or found
+        return chosen[-1] if chosen else None
 
     def score(self, split: Split) -> float | None:
         """Its score on the whole split, if that evaluation is valid."""

@@ -38,9 +38,14 @@ Fact = tuple[str, str | Text]
 
 
 def dry_run_screen(forecast: Forecast) -> RenderableType:
-    """What a run would take, by stage, role and lane; which cap would stop it; the next command."""
+    """What a run would take, by stage, phase, role and lane; which cap would stop it; the next command.
+
+    Figures are what is expected; ``at most`` is what the calls cannot exceed.
+    """
     lines = forecast.lines
-    table = _table("stage", "role", "lane", "calls>", "tokens>", "msat>", "USD>", "time>")
+    table = _table(
+        "stage", "phase", "role", "lane", "calls>", "at most>", "tokens>", "msat>", "USD>", "time>"
+    )
     for line in lines:
         table.add_row(*_forecast_cells(line, forecast.rate))
     if len(lines) != 1:
@@ -62,10 +67,9 @@ def dry_run_screen(forecast: Forecast) -> RenderableType:
 
 def _forecast_cells(line: ForecastLine, rate: Rate) -> list[Text]:
     return [
-        plain(line.stage),
-        plain(line.role),
-        plain(line.lane),
+        *(plain(name) for name in (line.stage, line.phase, line.role, line.lane)),
         Text(f"{line.calls:,}"),
+        Text(f"{line.at_most:,}" if line.at_most else DASH),
         Text(f"{line.tokens:,}"),
         *_money(line.msat, rate),
         Text(duration(line.seconds)),
@@ -78,6 +82,7 @@ def _total(lines: Sequence[ForecastLine]) -> ForecastLine:
         "",
         "",
         calls=sum(line.calls for line in lines),
+        at_most=sum(line.at_most for line in lines),
         tokens=sum(line.tokens for line in lines),
         msat=sum(line.msat for line in lines),
         seconds=sum(line.seconds for line in lines),
@@ -145,7 +150,11 @@ def _val_scores(view: RunView) -> RenderableType:
 
 def _happened(view: RunView) -> RenderableType:
     """What happened beside what was forecast, for every stage, role and lane that either names."""
-    forecast = {(line.stage, line.role, line.lane): line for line in view.forecast}
+    keys = dict.fromkeys((line.stage, line.role, line.lane) for line in view.forecast)
+    forecast = {
+        key: _total([line for line in view.forecast if (line.stage, line.role, line.lane) == key])
+        for key in keys
+    }
     table = _table("stage", "role", "lane", "calls>", "forecast>", "msat>", "forecast>", "USD>")
     total_calls = total_msat = 0
     for key in dict.fromkeys([*forecast, *view.spent_on]):

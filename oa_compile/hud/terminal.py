@@ -87,7 +87,7 @@ class LineDisplay:
 
     def __init__(self, view: RunView, *, console: Console, since: int) -> None:
         self._view = view
-        self._console = console
+        self._file, self._encoding = console.file, console.encoding
         self._since = since
         self._gone = False
 
@@ -105,11 +105,10 @@ class LineDisplay:
         text = milestone(self._view, line)
         if text is None:
             return
-        file = self._console.file
         try:
             # Not through rich: at a closed pipe it would send all of stdout to /dev/null and exit.
-            file.write(encodable(text, self._console.encoding) + "\n")
-            file.flush()
+            self._file.write(encodable(text, self._encoding) + "\n")
+            self._file.flush()
         except (OSError, ValueError):  # a closed pipe; a closed file
             self._gone = True
 
@@ -133,10 +132,9 @@ class PanelDisplay:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._keep_drawing, name="oacompile-hud", daemon=True)
         self._size = console.size
-        self._live = self._new_live()
-
-    def _new_live(self) -> Live:
-        return Live(console=self._console, auto_refresh=False, transient=True, vertical_overflow="crop")
+        # A console on "stderr" would follow sys.stderr, which is a file while an optimizer runs.
+        console.file = console.file
+        self._live = Live(console=console, auto_refresh=False, transient=True, vertical_overflow="crop")
 
     def __enter__(self) -> Self:
         with suppress(OSError, ValueError):
@@ -170,7 +168,9 @@ class PanelDisplay:
         size = self._console.size
         if size != self._size:
             self._size = size
-            self._start_over()
+            # The old frame has been wrapped anew and cannot be found. From the top, where the cursor
+            # then is, stepping up over the old frame goes nowhere and the new one is drawn whole.
+            self._console.control(Control.clear(), Control.home())
         with self._view_lock:
             frame = self._frame()
         self._live.update(frame, refresh=True)
@@ -188,10 +188,3 @@ class PanelDisplay:
         for number, line in enumerate(lines):
             segments += [Segment.line(), *line] if number else line
         return Segments(segments)
-
-    def _start_over(self) -> None:
-        """After a resize the old frame has been wrapped anew and cannot be found: clear, draw again."""
-        self._live.stop()
-        self._console.control(Control.clear(), Control.home())
-        self._live = self._new_live()
-        self._live.start()

@@ -43,6 +43,9 @@ from oa_compile.hud.record import (
 from oa_compile.ledger import RUN, Caps
 from oa_compile.money import Rate
 
+WARNINGS = frozenset({"budget", "invalid-winner"})
+"""Codes of notes that are warnings; a note's data may also say ``severity = "warning"``."""
+
 RATE_NEEDS = 5
 """Settled calls before their rate says anything about the time left."""
 
@@ -117,7 +120,8 @@ class RunView:
                 self._candidate(event.candidate).decision = event
             case Candidate():
                 tried = self._candidate(event.candidate)
-                tried.parent, tried.origin, tried.state = event.parent, event.origin, event.state
+                if not (tried.parent or tried.origin or tried.state):  # where it first came from
+                    tried.parent, tried.origin, tried.state = event.parent, event.origin, event.state
             case Noted():
                 self.notes.append(Note(event.code, event.message, line.at, _is_warning(event)))
             case PhaseStarted():
@@ -316,4 +320,4 @@ class RunView:
 
 
 def _is_warning(event: Noted) -> bool:
-    return event.code == "budget" or event.code.endswith("warning") or event.data.get("severity") == "warning"
+    return event.code in WARNINGS or event.data.get("severity") == "warning"

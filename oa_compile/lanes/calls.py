@@ -112,7 +112,7 @@ class Calls:
     def __init__(
         self, *, journal: Journal, ledger: Ledger, recording: Recording, replay_faults: bool = False
     ) -> None:
-        """`replay_faults` raises recorded faults again (strict replay); otherwise such calls are made anew."""
+        """`replay_faults` raises recorded faults again (strict replay); else such calls are made anew."""
         self._journal = journal
         self._ledger = ledger
         self._recording = recording
@@ -200,7 +200,7 @@ class Calls:
             raise
         except OacompileError as error:
             raise self.stop(error) from error
-        except Exception as error:  # noqa: BLE001 - DSPy would score a lane's bug as a wrong answer
+        except Exception as error:  # DSPy would score a lane's bug as a wrong answer
             bug = OacompileError(f"lane `{lane.name}` broke: {type(error).__name__}: {error}")
             raise self.stop(bug) from error
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from oa_compile.chat import ChatAnswer, ChatRequest, Usage, prompt_bytes
 from oa_compile.digest import PREFIX, short
-from oa_compile.errors import OacompileError, UsageError
+from oa_compile.errors import UsageError
 from oa_compile.lanes import metered, weights
 from oa_compile.lanes.grammar import SCHEMA_NAME, Grammar, compact_grammar
 from oa_compile.lanes.lane import Account, LaneFault, Quote, RequestRefused, Spent
@@ -69,7 +69,10 @@ class EmbeddedLane:
         return Quote(self._price_msat, min(prompt, self._spec.context) + self._max_tokens(request))
 
     def complete(self, request: ChatRequest, account: Account) -> ChatAnswer:
-        """Answer `request`. Raises RequestRefused when it is longer than the context."""
+        """Answer `request`. Raises RequestRefused when it is longer than the context; UsageError, LaneError
+        or DigestMismatch, before anything is reserved, when the model cannot be had.
+        """
+        self._pool.prepare()
         return metered.complete(self, request, account, _RETRY)
 
     def send(self, request: ChatRequest, key: str) -> metered.Sent:
@@ -161,8 +164,7 @@ class _Instance:
         try:
             self._server = xllamacpp.Server(params)
         except RuntimeError as error:
-            raise LaneFault(
-                "unavailable",
+            raise UsageError(
                 f"{path}: llama.cpp cannot load this model: {error}",
                 hint="check that the file is whole, and that there is memory for its weights and context",
             ) from error
@@ -191,6 +193,7 @@ class _Pool:
         self._idle: list[_Instance] = []
         self._made = 0
         self._closed = False
+        self._ready = False
 
     @contextmanager
     def instance(self, messages: list[dict[str, str]]) -> Iterator[_Instance]:
@@ -209,6 +212,13 @@ class _Pool:
             raise
         else:
             self._put(instance)
+
+    def prepare(self) -> None:
+        """Have at least one instance. Returns at once when there is one."""
+        if self._ready:
+            return
+        with self.instance([]):
+            self._ready = True
 
     def close(self) -> None:
         """Free idle instances now and the others when they come back. Twice is safe."""
@@ -236,10 +246,8 @@ class _Pool:
             with self._loading:  # the first one may have to fetch the weights
                 found = weights.resolve(self._spec.model, progress=self._progress)
                 return _Instance(str(found.path), context=self._spec.context)
-        except BaseException as error:
+        except BaseException:
             self._forget()
-            if isinstance(error, OacompileError) and not isinstance(error, LaneFault):
-                raise LaneFault("unavailable", error.message, hint=error.hint) from error
             raise
 
     def _put(self, instance: _Instance) -> None:

@@ -89,7 +89,8 @@ class Runtime:
         listener: Listener | None = None,
     ) -> None:
         """Open the journal at `path`, writing `started` if it is new, else checking that it is the
-        same run. `recording` adds answers from elsewhere (a bundle), and `replay_faults` its faults. Raises UsageError for a mismatch.
+        same run. `recording` adds answers from elsewhere (a bundle), and `replay_faults` its faults.
+        Raises UsageError for a mismatch.
         """
         self.config = config
         self.lanes = lanes

@@ -47,7 +47,10 @@ def choose(
         standing = recorder.standing(winner)
         if standing is not None:
             return Chosen(standing, complete=True)
-        note("invalid-winner", "the optimizer's winner was never scored without faults; the best that was is taken")
+        note(
+            "invalid-winner",
+            "the optimizer's winner was never scored without faults; the best that was is taken",
+        )
     if recorder.best is None:
         return None
     return Chosen(recorder.best, complete=winner is not None)

@@ -25,6 +25,7 @@ class Copro:
 
     def val_limit(self, settings: CoproSettings) -> int | None:
         del settings
+        return None
 
     def proposes(self, settings: CoproSettings) -> bool:
         del settings

@@ -17,9 +17,17 @@ from dspy.utils.exceptions import AdapterParseError
 from oa_compile.artifact.bundle import write_bundle
 from oa_compile.artifact.folder import RunFolder
 from oa_compile.artifact.manifest import Manifest
-from oa_compile.errors import BudgetExhausted, Divergence, Interrupted, OacompileError, StopRun, UsageError
-from oa_compile.events import ForecastMade, Noted, PhaseStarted, RunFinished, RunStarted, RunStatus
+from oa_compile.errors import (
+    BudgetExhausted,
+    Divergence,
+    Interrupted,
+    LaneError,
+    OacompileError,
+    StopRun,
+    UsageError,
+)
 from oa_compile.evaluate.examples import score_function
+from oa_compile.events import ForecastMade, Noted, PhaseStarted, RunFinished, RunStarted, RunStatus
 from oa_compile.journal import Listener
 from oa_compile.lanes.lane import Lane
 from oa_compile.lanes.recorded import Recording
@@ -233,8 +241,9 @@ class _Compile:
         """A replayed call that is missing where the recorded run stopped is that stop, not a divergence."""
         stopped_there = end.status != "complete" and self.recorder.evaluations == end.evaluations
         if isinstance(error, Divergence) and stopped_there:
-            kinds = {"partial": lambda: BudgetExhausted(end.reason, cap=""), "interrupted": lambda: Interrupted(end.reason)}
-            return kinds.get(end.status, lambda: OacompileError(end.reason))()
+            if end.status == "partial":
+                return BudgetExhausted(end.reason, cap="")
+            return Interrupted(end.reason) if end.status == "interrupted" else LaneError(end.reason)
         return error
 
     def _note_plan(self) -> None:

@@ -139,4 +139,3 @@ def _seconds(spec: LaneSpec, tokens_in: int, tokens_out: int, phase: PhaseEstima
 
 def _parallel(plan: Plan, lane: Lane) -> int:
     return max(1, min(plan.inputs.config.run.threads, lane.concurrency))
-

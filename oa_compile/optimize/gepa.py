@@ -62,6 +62,7 @@ class Gepa:
 
     def val_limit(self, settings: GepaSettings) -> int | None:
         del settings
+        return None
 
     def proposes(self, settings: GepaSettings) -> bool:
         del settings
@@ -86,7 +87,11 @@ class Gepa:
 
     def probe(self, lm: dspy.LM, *, instruction: str, settings: GepaSettings) -> str:
         del settings
-        example = {"Inputs": {"text": "an example"}, "Generated Outputs": {"label": "a"}, "Feedback": "Wrong: b."}
+        example = {
+            "Inputs": {"text": "an example"},
+            "Generated Outputs": {"label": "a"},
+            "Feedback": "Wrong: b.",
+        }
         with dspy.context(lm=lm):
             proposed = _proposer()(
                 candidate={"self": instruction},
@@ -127,7 +132,7 @@ def _proposer() -> InstructionProposer:
 
 def _auto_budget(auto: str, sizes: Sizes) -> int:
     """GEPA's own rule for its number of metric calls."""
-    candidates = AUTO_RUN_SETTINGS[auto]["n"]
+    candidates: int = AUTO_RUN_SETTINGS[auto]["n"]
     trials = int(max(2 * (sizes.predictors * 2) * math.log2(candidates), 1.5 * candidates))
     total = sizes.val + candidates * 5 + trials * 35
     if trials == 0:

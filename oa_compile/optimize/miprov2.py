@@ -73,7 +73,10 @@ class Miprov2:
             note("fitted", "miprov2 needs at least one bootstrapped demo: max_bootstrapped_demos 0 -> 1")
             fitted = fitted.model_copy(update={"max_bootstrapped_demos": 1})
         if fitted.max_labeled_demos > sizes.train:
-            note("fitted", f"max_labeled_demos {fitted.max_labeled_demos} -> {sizes.train}: all of the trainset")
+            note(
+                "fitted",
+                f"max_labeled_demos {fitted.max_labeled_demos} -> {sizes.train}: all of the trainset",
+            )
             fitted = fitted.model_copy(update={"max_labeled_demos": sizes.train})
         if fitted.auto is None:
             if fitted.num_trials is None:
@@ -103,9 +106,7 @@ class Miprov2:
         run = AUTO_RUN_SETTINGS[settings.auto] if settings.auto else None
         sets = run["n"] if run else settings.num_candidates
         val = min(sizes.val, run["val_size"]) if run else sizes.val
-        trials = (
-            _trials(sizes.predictors, sets, zeroshot=_zeroshot(settings)) if run else settings.num_trials
-        )
+        trials = _trials(sizes.predictors, sets, zeroshot=_zeroshot(settings)) if run else settings.num_trials
         assert trials is not None
         minibatch = val > MIN_MINIBATCH_SIZE if run else settings.minibatch
         per = sizes.calls_per_example

@@ -69,7 +69,7 @@ class Optimizer(Protocol):
     searched: frozenset[Part]
 
     def fit(self, settings: Any, *, sizes: Sizes, tunable: Tunable, note: Note) -> Any:
-        """Settings that this data and program allow; every change is noted. Raises UsageError when none do."""
+        """Settings that this data and program allow; every change is noted. UsageError when none do."""
 
     def val_limit(self, settings: Any) -> int | None:
         """The most validation examples it scores on; None for all there are."""

@@ -103,5 +103,3 @@ def make_plan(inputs: Inputs) -> Plan:
         notes=tuple(notes),
         versions={name: version(name) for name in libraries},
     )
-
-

@@ -159,10 +159,10 @@ class CandidateRecorder(BaseCallback):  # type: ignore[misc]
 
     def _origin(self, state: State) -> str:
         """What this candidate changed, against the program as written, in a few words."""
-        base = self._fates[self.baseline].state if self.baseline else {}
+        base: State = self._fates[self.baseline].state if self.baseline else state
         words = []
         for name, part in state.items():
-            before = base.get(name, part)
+            before = base[name]
             where = "" if len(state) == 1 else f"{name}: "
             if part["instruction"] != before["instruction"]:
                 words.append(f"{where}new instruction")
@@ -312,5 +312,3 @@ def rows_fault(rows: Iterable[ExampleScore]) -> str:
 
 def _number(score: Any) -> float:
     return float(score["score"] if isinstance(score, dspy.Prediction) else score)
-
-

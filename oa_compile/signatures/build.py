@@ -6,17 +6,14 @@ saved state opens in an interpreter that has never heard of this project.
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
 import dspy
 
-from oa_compile.digest import digest_bytes
 from oa_compile.errors import UsageError
 from oa_compile.spec.program import FieldSpec, ProgramSpec, SignatureSpec
+from oa_compile.spec.target import load_target
 
 _TYPES: dict[str, Any] = {
     "str": str,
@@ -38,7 +35,10 @@ def build_signature(spec: SignatureSpec, *, name: str = "Signature") -> type[dsp
             if field.labels:
                 info.json_schema_extra["labels"] = {v: field.labels.get(v, v) for v in field.values}
             fields[field.name] = (_annotation(field), info)
-    return dspy.Signature(fields, instructions=spec.instructions, signature_name=name)
+    signature: type[dspy.Signature] = dspy.Signature(
+        fields, instructions=spec.instructions, signature_name=name
+    )
+    return signature
 
 
 def _annotation(field: FieldSpec) -> Any:
@@ -48,11 +48,11 @@ def _annotation(field: FieldSpec) -> Any:
 def build_program(spec: ProgramSpec, folder: Path) -> dspy.Module:
     """A fresh, uncompiled program. Raises UsageError when its Python cannot be loaded."""
     if spec.module.kind == "python":
-        factory = load_callable(spec.module.target, folder)
-        program = factory()
+        program = load_target(spec.module.target, folder).call()
         if not isinstance(program, dspy.Module):
             raise UsageError(
-                f"{folder / 'program.toml'}: {spec.module.target} made a {type(program).__name__}, not a dspy.Module"
+                f"{folder / 'program.toml'}: {spec.module.target} made a {type(program).__name__}, "
+                "not a dspy.Module"
             )
         return program
     assert spec.signature is not None
@@ -66,35 +66,3 @@ def python_files(spec: ProgramSpec) -> tuple[str, ...]:
     """Names of the Python files a spec runs, relative to its folder."""
     targets = [spec.module.target, *(metric.target for metric in spec.metrics)]
     return tuple(sorted({target.partition(":")[0] for target in targets if target}))
-
-
-def load_callable(target: str, folder: Path) -> Callable[..., Any]:
-    """The callable ``file.py:name`` inside `folder`. Raises UsageError with the file and the reason."""
-    file_name, _, name = target.partition(":")
-    path = (folder / file_name).resolve()
-    if not path.is_relative_to(folder.resolve()) or path.suffix != ".py" or not name:
-        raise UsageError(
-            f"{folder}: `{target}` is not a Python file of this program",
-            hint='write "program.py:ClassName", with the file beside program.toml',
-        )
-    try:
-        source = path.read_bytes()
-    except OSError as error:
-        raise UsageError(f"{path}: cannot read: {error.strerror}") from error
-    module_name = f"oa_compile_program_{digest_bytes(source)[7:19]}"
-    module = sys.modules.get(module_name)
-    if module is None:
-        spec = importlib.util.spec_from_file_location(module_name, path)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[module_name] = module
-        try:
-            spec.loader.exec_module(module)
-        except Exception as error:
-            del sys.modules[module_name]
-            raise UsageError(f"{path}: {type(error).__name__} while loading it: {error}") from error
-    found = getattr(module, name, None)
-    if not callable(found):
-        raise UsageError(f"{path}: has no callable `{name}`")
-    return found  # type: ignore[no-any-return]

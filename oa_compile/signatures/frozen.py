@@ -62,7 +62,11 @@ def tunable_parts(spec: ProgramSpec, program: dspy.Module, *, searched: frozense
     for entry in spec.optimize.frozen:
         predictor, parts = _parse(entry, names)
         frozen.update((predictor, part) for part in parts)
-    open_parts = {part for part, on in (("instruction", spec.optimize.instructions), ("demos", spec.optimize.demos)) if on}
+    open_parts = {
+        part
+        for part, on in (("instruction", spec.optimize.instructions), ("demos", spec.optimize.demos))
+        if on
+    }
     tunable = {
         name: frozenset(p for p in PARTS if p in open_parts and p in searched and (name, p) not in frozen)
         for name in names

@@ -59,8 +59,10 @@ def field_types(program: dspy.Module) -> dict[str, list[dict[str, str]]]:
 
 
 def _type_name(annotation: Any) -> str:
-    return annotation.__name__ if isinstance(annotation, type) and not hasattr(annotation, "__args__") else (
-        str(annotation).replace("typing.", "")
+    return (
+        annotation.__name__
+        if isinstance(annotation, type) and not hasattr(annotation, "__args__")
+        else (str(annotation).replace("typing.", ""))
     )
 
 

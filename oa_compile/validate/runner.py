@@ -68,9 +68,7 @@ def find_artifact(path: Path) -> Path:
     return inside if inside.is_dir() else path
 
 
-def ask(
-    path: Path, *, program: LoadedProgram, config: Config, dataset: Path | None
-) -> Question:
+def ask(path: Path, *, program: LoadedProgram, config: Config, dataset: Path | None) -> Question:
     """Check everything that can be checked before a call is made.
 
     Raises DigestMismatch when artifact, program, metric or dataset are not of one piece, UsageError
@@ -110,7 +108,7 @@ def _testset(artifact: Path, manifest: Manifest, dataset: Path | None) -> Split:
         )
     card = load_card(folder)
     for name in ("train", "val"):
-        info = card.splits.get(name)  # type: ignore[call-overload]
+        info = card.splits.get(name)
         if info is None or info.digest != manifest.dataset[name]:
             raise DigestMismatch(
                 f"{folder}: its {name} split is not the one this artifact was compiled on, so its test split "
@@ -164,7 +162,9 @@ def validate(
         settings=config.model_dump(mode="json"),
         versions=question.manifest.versions,
     )
-    runtime = Runtime(folder / "journal.jsonl", started=started, config=config, lanes=lanes, listener=listener)
+    runtime = Runtime(
+        folder / "journal.jsonl", started=started, config=config, lanes=lanes, listener=listener
+    )
     if on_saved is not None:
         runtime.calls.on_saved = on_saved
     try:
@@ -191,9 +191,7 @@ class _Scoring:
     def __init__(self, question: Question, runtime: Runtime) -> None:
         self.question = question
         self.runtime = runtime
-        self._written = {
-            event.ordinal for event in runtime.history if isinstance(event, Evaluated)
-        }
+        self._written = {event.ordinal for event in runtime.history if isinstance(event, Evaluated)}
 
     def run(self) -> Validation:
         question, tally = self.question, self.runtime.calls.tally
@@ -227,7 +225,8 @@ class _Scoring:
             gates=question.config.gates,
             max_fault_share=question.config.run.max_fault_share,
         )
-        write_whole(question.artifact / TEST_RESULT, json_bytes(statement(validation)))
+        if not validation.unjudged:
+            write_whole(question.artifact / TEST_RESULT, json_bytes(statement(validation)))
         self.runtime.journal.append(
             RunFinished(
                 status="complete" if not validation.unjudged else "failed",
@@ -274,9 +273,17 @@ class _Scoring:
         if any(isinstance(event, ForecastMade) for event in self.runtime.history):
             return
         calls = 2 * len(self.question.testset.records) * max(len(self.question.parent), 1)
-        line = {"phase": "score", "stage": "validate", "role": "task", "lane": self.question.lane, "calls": calls}
+        line = {
+            "phase": "score",
+            "stage": "validate",
+            "role": "task",
+            "lane": self.question.lane,
+            "calls": calls,
+        }
         self.runtime.journal.append(
-            ForecastMade(lines=[{**line, "at_most": calls, "tokens": 0, "msat": 0, "seconds": 0.0, "cap": ""}])
+            ForecastMade(
+                lines=[{**line, "at_most": calls, "tokens": 0, "msat": 0, "seconds": 0.0, "cap": ""}]
+            )
         )
 
 

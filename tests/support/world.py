@@ -73,7 +73,8 @@ def records(count: int, *, offset: int = 0) -> list[ExampleRecord]:
     """`count` examples with an arbitrary but fixed colour."""
     things = [f"thing number {offset + index}" for index in range(count)]
     return [
-        ExampleRecord.of({"thing": thing}, outputs={"colour": COLOURS[int(unit(thing) * 3)]}) for thing in things
+        ExampleRecord.of({"thing": thing}, outputs={"colour": COLOURS[int(unit(thing) * 3)]})
+        for thing in things
     ]
 
 
@@ -82,7 +83,11 @@ def make_dataset(folder: Path, *, train: int, val: int, test: int) -> Path:
     card = DatasetCard(
         program="colours",
         split=SplitMethod(
-            method="given", seed=0, shares={"train": 0.4, "val": 0.3, "test": 0.3}, groups=0, near_duplicate_threshold=1
+            method="given",
+            seed=0,
+            shares={"train": 0.4, "val": 0.3, "test": 0.3},
+            groups=0,
+            near_duplicate_threshold=1,
         ),
     )
     parts = {
@@ -193,7 +198,9 @@ def answer(request: ChatRequest, key: str) -> str:
             value = f"Look closely, then name the colour, way {random.Random(key).randrange(10**6)}."
         parts.append(f"[[ ## {name} ## ]]\n{value}")
     if not parts:
-        return f"```\nLook closely at it, then name its colour, way {random.Random(key).randrange(10**6)}.\n```"
+        return (
+            f"```\nLook closely at it, then name its colour, way {random.Random(key).randrange(10**6)}.\n```"
+        )
     return "\n\n".join([*parts, "[[ ## completed ## ]]"])
 
 
