@@ -43,13 +43,13 @@ PATH = (
         "validate",
         "oa_compile.cli.validate:validate",
         "Score an artifact on the sealed testset and apply the gates.",
-        "oacompile validate runs/triage-1/artifact",
+        "oacompile validate runs/<run>",
     ),
     Entry(
         "replay",
         "oa_compile.cli.replay:replay",
         "Run a whole compile again from its journal, with no model and no network.",
-        "oacompile replay runs/triage-1",
+        "oacompile replay runs/<run>/bundle.zip",
     ),
 )
 AROUND = (
@@ -57,7 +57,7 @@ AROUND = (
         "diff",
         "oa_compile.cli.diff:diff",
         "Show what changed between two candidates of a run: instructions, demos, and flipped examples.",
-        "oacompile diff runs/triage-1 baseline best",
+        "oacompile diff latest baseline best",
     ),
     Entry(
         "doctor",
@@ -86,7 +86,7 @@ AROUND = (
     Entry(
         "demo",
         "oa_compile.cli.demo:demo",
-        "Run the whole path on the shipped sessions, with the embedded model.",
+        "Run the whole path on the shipped sessions: extract, optimize, validate, replay.",
         "oacompile demo",
     ),
 )

@@ -138,3 +138,34 @@ def test_a_folder_that_cannot_be_written(run: Run, tmp_path: Path) -> None:
     code, _out, err = run("init", str(tmp_path / "file" / "project"))
     assert code == 2
     assert "cannot write the project: Not a directory" in err
+
+
+def test_what_init_writes_can_be_forecast(run: Run, project: Path) -> None:
+    assert run(*EXTRACT)[0] == 0
+    code, out, _err = run(
+        "optimize", "programs/triage", "--budget", "configs/embedded.toml", "--dry-run", "--json"
+    )
+    assert code == 0
+    assert json.loads(out)
+
+
+@pytest.mark.model
+def test_what_init_writes_compiles(tmp_path: Path) -> None:
+    assert oacompile("init", cwd=tmp_path).returncode == 0
+    assert oacompile(*EXTRACT, cwd=tmp_path).returncode == 0
+    done = oacompile(
+        "optimize",
+        "programs/triage",
+        "--budget",
+        "configs/embedded.toml",
+        "--json",
+        cwd=tmp_path,
+        env={
+            "OACOMPILE_OPTIMIZER__MIPROV2__NUM_TRIALS": "1",
+            "OACOMPILE_OPTIMIZER__MIPROV2__NUM_CANDIDATES": "2",
+        },
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)
+    (artifact,) = tmp_path.glob("runs/*/artifact/program.json")
+    assert artifact.is_file()
