@@ -9,19 +9,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from oa_compile.digest import short
 from oa_compile.hud.panel import mark, score_text
+from oa_compile.hud.parts import facts, figures_table, money, screen, title, with_digest
 from oa_compile.hud.record import CandidateView, ForecastLine
 from oa_compile.hud.summary import Forecast, LaneCost, LoopSummary, RunEnd, SealedScore
 from oa_compile.hud.text import DASH, ByWidth, Printable, bar, counted, duration, percent, plain, points
 from oa_compile.hud.view import RunView
 from oa_compile.ledger import RUN
-from oa_compile.money import Rate, format_usd
+from oa_compile.money import Rate
 
 WIDE = 110
 """Cells from which the reason for a candidate stands on its row."""
@@ -34,8 +33,6 @@ _REPLAY = {
     False: Text("digest differs", "bold red"),
 }
 
-Fact = tuple[str, str | Text]
-
 
 def dry_run_screen(forecast: Forecast) -> RenderableType:
     """What a run would take, by stage, phase, role and lane; which cap would stop it; the next command.
@@ -43,17 +40,19 @@ def dry_run_screen(forecast: Forecast) -> RenderableType:
     Figures are what is expected; ``at most`` is what the calls cannot exceed.
     """
     lines = forecast.lines
-    table = _table(
-        "stage", "phase", "role", "lane", "calls>", "at most>", "tokens>", "msat>", "USD>", "time>"
-    )
+    stages = list(dict.fromkeys(line.stage for line in lines))
+    names = ("phase", "role", "lane") if len(stages) < 2 else ("stage", "phase", "role", "lane")
+    table = figures_table(*names, "calls>", "at most>", "tokens>", "msat>", "USD>", "time>")
     for line in lines:
-        table.add_row(*_forecast_cells(line, forecast.rate))
+        table.add_row(*(plain(getattr(line, name)) for name in names), *_figures(line, forecast.rate))
     if len(lines) != 1:
         table.add_section()
-        table.add_row(*_forecast_cells(_total(lines), forecast.rate), style="bold")
+        total = ("total", *[""] * (len(names) - 1))
+        table.add_row(*total, *_figures(_total(lines), forecast.rate), style="bold")
+    where = f" of stage {stages[0]}" if len(stages) == 1 else ""
     stops = ", ".join(dict.fromkeys(line.cap for line in lines if line.cap))
     parts: list[RenderableType] = [
-        _title(forecast.program, forecast.optimizer, "forecast, nothing spent"),
+        title(forecast.program, forecast.optimizer, f"forecast{where}, nothing spent"),
         Text(),
         table,
         Text(),
@@ -62,16 +61,15 @@ def dry_run_screen(forecast: Forecast) -> RenderableType:
         else Text("no cap would stop it", "green"),
     ]
     parts += [plain(f"· {note}", "dim") for note in forecast.notes]
-    return _screen(parts, forecast.next_command)
+    return screen(parts, forecast.next_command)
 
 
-def _forecast_cells(line: ForecastLine, rate: Rate) -> list[Text]:
+def _figures(line: ForecastLine, rate: Rate) -> list[Text]:
     return [
-        *(plain(name) for name in (line.stage, line.phase, line.role, line.lane)),
         Text(f"{line.calls:,}"),
         Text(f"{line.at_most:,}" if line.at_most else DASH),
         Text(f"{line.tokens:,}"),
-        *_money(line.msat, rate),
+        *money(line.msat, rate),
         Text(duration(line.seconds)),
     ]
 
@@ -82,7 +80,7 @@ def _total(lines: Sequence[ForecastLine]) -> ForecastLine:
         "",
         "",
         calls=sum(line.calls for line in lines),
-        at_most=sum(line.at_most for line in lines),
+        at_most=sum(line.at_most for line in lines) if all(line.at_most for line in lines) else 0,
         tokens=sum(line.tokens for line in lines),
         msat=sum(line.msat for line in lines),
         seconds=sum(line.seconds for line in lines),
@@ -99,14 +97,14 @@ def run_screen(view: RunView, end: RunEnd) -> RenderableType:
     decided = [tried.decision.kept for tried in view.candidates.values() if tried.decision is not None]
     caps = [f"{gauge.share:.0%} of {gauge.limit_text}" for gauge in view.gauges(RUN)]
     parts: list[RenderableType] = [
-        _title(view.program, view.optimizer, f"run {view.run}"),
+        title(view.program, view.optimizer, f"run {view.run}"),
         status,
         Text(),
         _val_scores(view),
         Text(),
         _happened(view),
         Text(),
-        _facts(
+        facts(
             [
                 (
                     "calls",
@@ -115,13 +113,13 @@ def run_screen(view: RunView, end: RunEnd) -> RenderableType:
                 ("tried", f"{counted(len(view.candidates), 'candidate')} · {sum(decided):,} kept"),
                 ("took", _time_words(view)),
                 ("caps", " · ".join(caps)),
-                ("artifact", _with_digest(end.artifact, end.artifact_digest)),
+                ("artifact", with_digest(end.artifact, end.artifact_digest)),
                 ("bundle", end.bundle),
             ]
         ),
     ]
     parts += [plain(f"! {note.message}", "yellow") for note in view.notes if note.warning]
-    return _screen(parts, end.next_command)
+    return screen(parts, end.next_command)
 
 
 def _val_scores(view: RunView) -> RenderableType:
@@ -155,16 +153,16 @@ def _happened(view: RunView) -> RenderableType:
         key: _total([line for line in view.forecast if (line.stage, line.role, line.lane) == key])
         for key in keys
     }
-    table = _table("stage", "role", "lane", "calls>", "forecast>", "msat>", "forecast>", "USD>")
+    table = figures_table("stage", "role", "lane", "calls>", "forecast>", "msat>", "forecast>", "USD>")
     total_calls = total_msat = 0
     for key in dict.fromkeys([*forecast, *view.spent_on]):
         stage, role, lane = key
         spend, line = view.spend(stage=stage, role=role, lane=lane), forecast.get(key)
         total_calls, total_msat = total_calls + spend.calls, total_msat + spend.msat
-        cost, usd = _money(spend.msat, view.rate)
+        cost, usd = money(spend.msat, view.rate)
         expected = (f"{line.calls:,}", f"{line.msat:,}") if line is not None else (DASH, DASH)
         table.add_row(*map(plain, key), Text(f"{spend.calls:,}"), expected[0], cost, expected[1], usd)
-    total, (cost, usd) = _total(view.forecast), _money(total_msat, view.rate)
+    total, (cost, usd) = _total(view.forecast), money(total_msat, view.rate)
     expected = (f"{total.calls:,}", f"{total.msat:,}") if view.forecast else (DASH, DASH)
     table.add_section()
     table.add_row("total", "", "", f"{total_calls:,}", expected[0], cost, expected[1], usd, style="bold")
@@ -189,7 +187,7 @@ def loop_screen(summary: LoopSummary) -> RenderableType:
         low, high = summary.gain_interval
         gain.append(f"  95% [{low * 100:+.1f}, {high * 100:+.1f}]")
     parts: list[RenderableType] = [
-        _title(summary.program, summary.optimizer, "on the sealed testset"),
+        title(summary.program, summary.optimizer, "on the sealed testset"),
         Text(),
         scores,
         gain,
@@ -205,17 +203,17 @@ def loop_screen(summary: LoopSummary) -> RenderableType:
         Text(),
         _lane_costs(summary.costs, summary.rate),
         Text(),
-        _facts(
+        facts(
             [
                 ("calls", f"{made:,} made · {summary.saved:,} saved by the journal"),
                 ("took", duration(summary.seconds)),
                 ("replay", _REPLAY[summary.replay_identical]),
-                ("artifact", _with_digest(summary.artifact, summary.artifact_digest)),
+                ("artifact", with_digest(summary.artifact, summary.artifact_digest)),
                 ("bundle", summary.bundle),
             ]
         ),
     ]
-    return _screen(parts, summary.next_command)
+    return screen(parts, summary.next_command)
 
 
 def _sealed_cells(scored: SealedScore, style: str) -> list[Text]:
@@ -231,15 +229,15 @@ def _sealed_cells(scored: SealedScore, style: str) -> list[Text]:
 
 
 def _lane_costs(costs: Sequence[LaneCost], rate: Rate) -> Table:
-    table = _table("lane", "calls>", "tokens>", "msat>", "USD>")
+    table = figures_table("lane", "calls>", "tokens>", "msat>", "USD>")
     for cost in costs:
-        table.add_row(plain(cost.lane), f"{cost.calls:,}", f"{cost.tokens:,}", *_money(cost.msat, rate))
+        table.add_row(plain(cost.lane), f"{cost.calls:,}", f"{cost.tokens:,}", *money(cost.msat, rate))
     if len(costs) != 1:
         calls, tokens, msat = (
             sum(getattr(cost, what) for cost in costs) for what in ("calls", "tokens", "msat")
         )
         table.add_section()
-        table.add_row("total", f"{calls:,}", f"{tokens:,}", *_money(msat, rate), style="bold")
+        table.add_row("total", f"{calls:,}", f"{tokens:,}", *money(msat, rate), style="bold")
     return table
 
 
@@ -252,7 +250,7 @@ def _candidates(view: RunView, *, wide: bool) -> RenderableType:
     if not view.candidates:
         return Text("no candidate yet", "dim")
     columns = ["candidate", "parent", "origin", f"{view.split}>", "n>", "batch>", "n>", "msat>"]
-    table = _table("", *columns, *(["because"] if wide else []))
+    table = figures_table("", *columns, *(["because"] if wide else []))
     best = view.best
     for tried in view.candidates.values():
         decision = tried.decision
@@ -288,49 +286,3 @@ def _score_cells(
 ) -> tuple[Text, Text]:
     scored = tried.last(view.split, scope)
     return (Text(DASH), Text("")) if scored is None else (score_text(scored), Text(f"{scored.n}"))
-
-
-def _table(*columns: str) -> Table:
-    """A table without outer lines. A heading that ends in ``>`` is one of figures: aligned right, whole
-    at any width; the names beside them are cut first. Amounts are in one unit, so that they compare.
-    """
-    table = Table(
-        box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="dim", padding=(0, 1, 0, 0)
-    )
-    for column in columns:
-        name = column.removesuffix(">")
-        if name != column:
-            table.add_column(Text(name), justify="right", no_wrap=True)
-        else:
-            table.add_column(Text(name), overflow="ellipsis")
-    return table
-
-
-def _facts(facts: Sequence[Fact]) -> Table:
-    """Names and values, one a line; what is empty is left out."""
-    table = Table.grid(padding=(0, 2, 0, 0))
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, value in facts:
-        if value:
-            table.add_row(name, plain(value) if isinstance(value, str) else value)
-    return table
-
-
-def _money(msat: int, rate: Rate) -> tuple[Text, Text]:
-    return Text(f"{msat:,}"), Text(format_usd(rate.to_usd(msat)))
-
-
-def _with_digest(path: str, digest: str) -> str:
-    return " · ".join(filter(None, (path, short(digest))))
-
-
-def _title(program: str, optimizer: str, what: str) -> Text:
-    name = " · ".join(filter(None, (program, optimizer)))
-    return Text.assemble(plain(name, "bold"), "  ", plain(what, "dim"))
-
-
-def _screen(parts: list[RenderableType], next_command: str) -> RenderableType:
-    if next_command:
-        parts += [Text(), Text.assemble(("next  ", "dim"), plain(next_command, "bold cyan"))]
-    return Printable(Group(*parts))

@@ -33,7 +33,7 @@ from tests.support.runs import START, Script, optimize_run
 ROOT = Path(__file__).parents[2]
 
 CHILD = """
-import sys
+import contextlib, io, sys
 from rich.console import Console
 from oa_compile.hud.terminal import live
 from oa_compile.hud.view import RunView
@@ -42,7 +42,12 @@ from tests.support.runs import optimize_run
 view, lines = RunView(), optimize_run(finished=False)
 parts = [lines[:5], lines[5:60], lines[60:]]
 print("$ oacompile optimize", file=sys.stderr, flush=True)
-with live(view, console=Console(stderr=True), enabled="--plain" not in sys.argv, since=0) as shown:
+with contextlib.ExitStack() as stack:
+    shown = live(view, console=Console(stderr=True), enabled="--plain" not in sys.argv, since=0)
+    stack.enter_context(shown)
+    if "--captured" in sys.argv:
+        stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
+        stack.enter_context(contextlib.redirect_stderr(io.StringIO()))
     for part in parts:
         for line in part:
             shown.update(line)
@@ -269,6 +274,19 @@ def test_a_resize_leaves_one_whole_panel(size: tuple[int, int]) -> None:
 
         text = on.read_until(whole("best 60.0%", columns=columns))
         assert len(text.split("\n")) <= rows
+
+
+def test_a_search_that_captures_the_streams_neither_hides_the_panel_nor_keeps_the_streams() -> None:
+    with session("--captured") as on:
+        on.read_until(whole("bootstrap"))
+        on.resize(70, 24)
+        on.go_on()
+        on.read_until(whole("best 35.0%", columns=70))
+        on.go_on()
+        on.read_until(whole("best 60.0%"))
+        on.go_on()
+        assert "the end" in on.read_to_the_end()
+        assert on.result() == (0, "result 77\n")
 
 
 def test_an_interrupted_run_gives_the_terminal_back() -> None:

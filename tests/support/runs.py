@@ -174,12 +174,16 @@ def optimize_run(*, finished: bool = True) -> list[Line]:
     """A MIPROv2 run: a baseline, three candidates, a fault, a call given up, one resume, a warning."""
     script = Script()
     script.begin()
-    line = {"stage": "compile", "tokens": 9_600, "seconds": 90.0, "cap": ""}
+    line = {"stage": "compile", "tokens": 4_800, "seconds": 60.0, "cap": ""}
+    local = {"role": "task", "lane": "local"}
     script.add(
         ForecastMade(
             lines=[
-                line | {"role": "task", "lane": "local", "calls": 200, "msat": 1_000},
-                line | {"role": "proposer", "lane": "premium", "calls": 12, "msat": 2_400, "tokens": 6_000},
+                line | local | {"phase": "bootstrap", "calls": 20, "at_most": 30, "msat": 100},
+                line
+                | {"phase": "propose", "role": "proposer", "lane": "premium"}
+                | {"calls": 12, "at_most": 12, "msat": 2_400, "tokens": 6_000},
+                line | local | {"phase": "search", "calls": 180, "at_most": 240, "msat": 900},
             ]
         )
     )

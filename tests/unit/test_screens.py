@@ -80,7 +80,9 @@ LOOP = LoopSummary(
 )
 STOPPED = dataclasses.replace(
     FORECAST,
-    lines=(ForecastLine("compile", "task", "local", 24_058, 2_000_000, 120_290, 4_000, "run.calls (5,000)"),),
+    lines=(
+        ForecastLine("compile", "task", "local", 24_058, 2_000_000, 120_290, 4_000, "run.calls", "search"),
+    ),
 )
 
 SCREENS: dict[str, Callable[[], RenderableType]] = {
@@ -250,7 +252,7 @@ def test_a_poorer_encoding_keeps_the_width(text: str, encoding: str) -> None:
 
 
 def test_the_stop_is_named_before_anything_is_spent() -> None:
-    assert "the cap run.calls (5,000) would stop it" in draw(dry_run_screen(STOPPED))
+    assert "the cap run.calls would stop it" in draw(dry_run_screen(STOPPED))
     assert "no cap would stop it" in draw(dry_run_screen(FORECAST))
 
 
@@ -319,3 +321,17 @@ def test_a_stair_never_falls_and_fills_its_width(
     levels = [(" " + STEPS).index(cell) for cell in drawn]
     assert levels == sorted(levels)
     assert drawn.strip()
+
+
+def test_phases_of_one_lane_are_added_up_beside_what_happened() -> None:
+    [local] = [
+        line.split() for line in draw(run_screen(VIEW, END)).splitlines() if line.startswith("compile  task")
+    ]
+    assert local[3:7] == ["74", "200", "370", "1,000"]
+
+
+def test_a_forecast_over_several_stages_names_them_on_each_line() -> None:
+    other = dataclasses.replace(FORECAST.lines[0], stage="validate", at_most=0)
+    drawn = draw(dry_run_screen(dataclasses.replace(FORECAST, lines=(*FORECAST.lines, other))), width=100)
+    assert "stage" in drawn.splitlines()[2]
+    assert [line.split()[4:6] for line in drawn.splitlines() if line.startswith("validate")] == [["20", "–"]]

@@ -278,7 +278,7 @@ def test_settings_that_cannot_be_read_are_no_caps(settings: dict[str, Any]) -> N
 def test_budget_notes_are_warnings_and_others_are_not(view: RunView) -> None:
     assert [(note.code, note.warning) for note in view.notes] == [("fitted", False), ("budget", True)]
     script = Script()
-    script.add(Noted(code="adapter_warning", message="m"))
+    script.add(Noted(code="invalid-winner", message="m"))
     script.add(Noted(code="x", message="m", data={"severity": "warning"}))
     assert all(note.warning for note in RunView.of(script.lines).notes)
 
@@ -361,3 +361,22 @@ def test_names_grow_until_they_are_unique() -> None:
 
 def test_settings_of_the_script_are_what_a_config_gives() -> None:
     assert read_caps(SETTINGS)["stage compile"] == Caps(msat=4_000)
+
+
+def test_a_later_evaluation_that_faults_spoil_takes_no_score_away() -> None:
+    script = Script()
+    script.begin()
+    script.candidate(BASELINE)
+    script.evaluated(BASELINE, scores(1, 2))
+    script.evaluated(BASELINE, [1.0, None], valid=False)
+    assert RunView.of(script.lines).best_score == 0.5
+
+
+def test_a_candidate_told_twice_stays_what_it_first_was() -> None:
+    script = Script()
+    script.begin(command="validate")
+    script.candidate(BASELINE, origin="the program as written", state={"predict": {}})
+    script.candidate(BASELINE, origin="the artifact", parent=BASELINE, state={"predict": {}})
+    view = RunView.of(script.lines)
+    assert view.baseline is view.candidates[BASELINE]
+    assert view.candidates[BASELINE].origin == "the program as written"
