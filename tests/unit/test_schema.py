@@ -69,7 +69,7 @@ FILES = [
 ]
 
 
-@pytest.mark.parametrize(("name", "path"), FILES, ids=lambda value: getattr(value, "name", value))
+@pytest.mark.parametrize(("name", "path"), FILES, ids=[str(path.relative_to(ROOT)) for _name, path in FILES])
 def test_the_shipped_files_hold(name: str, path: Path) -> None:
     validator(name).validate(tomllib.loads(path.read_text(encoding="utf-8")))
 
