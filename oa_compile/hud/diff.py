@@ -219,7 +219,7 @@ def _predictor_parts(predictor: PredictorDiff) -> list[RenderableType]:
     if predictor.instruction:
         table.add_row("  instruction", changes_text(predictor.instruction))
     for field, was, now in predictor.fields:
-        table.add_row(plain(f"  {field}"), changes_text(changes(was, now)))
+        table.add_row(Text.assemble("  field ", plain(field)), changes_text(changes(was, now)))
     for sign, style, demos in (("-", "red", predictor.demos_removed), ("+", "green", predictor.demos_added)):
         for demo in demos[:SHOWN_FLIPS]:
             table.add_row(f"  demo {sign}", plain(demo_line(demo), style))

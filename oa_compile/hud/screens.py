@@ -17,7 +17,18 @@ from oa_compile.hud.panel import mark, score_text
 from oa_compile.hud.parts import facts, figures_table, money, screen, title, with_digest
 from oa_compile.hud.record import CandidateView, ForecastLine
 from oa_compile.hud.summary import Forecast, LaneCost, LoopSummary, RunEnd, SealedScore
-from oa_compile.hud.text import DASH, ByWidth, Printable, bar, counted, duration, percent, plain, points
+from oa_compile.hud.text import (
+    DASH,
+    ByWidth,
+    Printable,
+    bar,
+    counted,
+    duration,
+    percent,
+    plain,
+    points,
+    shorten,
+)
 from oa_compile.hud.view import RunView
 from oa_compile.ledger import RUN
 from oa_compile.money import Rate
@@ -26,6 +37,7 @@ WIDE = 110
 """Cells from which the reason for a candidate stands on its row."""
 
 _BAR = 20
+_LINEAGE = 32
 _STATUS_STYLE = {"complete": "bold green", "failed": "bold red"}
 _REPLAY = {
     None: Text("not run", "dim"),
@@ -137,7 +149,7 @@ def _val_scores(view: RunView) -> RenderableType:
             Text(percent(tried.score(split)), style, justify="right"),
             Text(bar(score, _BAR), style),
             Text(f"{split} n={scored.n}"),
-            plain(f"{tried.origin} {view.name(tried.candidate)}".strip(), "dim"),
+            Text(shorten(f"{view.name(tried.candidate)} {tried.origin}", _LINEAGE), "dim"),
         )
     if view.best_score is None or view.baseline_score is None:
         return table

@@ -335,3 +335,22 @@ def test_a_forecast_over_several_stages_names_them_on_each_line() -> None:
     drawn = draw(dry_run_screen(dataclasses.replace(FORECAST, lines=(*FORECAST.lines, other))), width=100)
     assert "stage" in drawn.splitlines()[2]
     assert [line.split()[4:6] for line in drawn.splitlines() if line.startswith("validate")] == [["20", "–"]]
+
+
+def test_a_long_origin_stays_on_its_line_at_the_end_of_a_run() -> None:
+    script = Script()
+    script.begin()
+    script.candidate(BASELINE, origin="describe: 0 labeled and 4 bootstrapped demos, name: new instruction")
+    script.evaluated(BASELINE, scores(1, 2))
+    drawn = draw(run_screen(RunView.of(script.lines), RunEnd())).splitlines()
+    assert [line[-36:] for line in drawn if line.startswith("after")] == [
+        "n=2  aaa1111 describe: 0 labeled an…"
+    ]
+
+
+def test_changed_field_texts_are_in_the_diff() -> None:
+    script = Script()
+    script.candidate("sha256:aa", state={"p": {"fields": [{"prefix": "Tool:"}]}})
+    script.candidate("sha256:bb", state={"p": {"fields": [{"prefix": "Next tool:"}]}})
+    drawn = draw(diff_screen(diff_candidates(RunView.of(script.lines), "aa", "bb")))
+    assert "  field 0.prefix  [-Tool-]{+Next tool+}:" in drawn.splitlines()
