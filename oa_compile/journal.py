@@ -5,7 +5,8 @@ Owns writing, reading and recovering ``journal.jsonl``. What the events mean is 
 Durability: an event is in the operating system's hands when `append` returns, so a killed process
 loses nothing; it is on the disk within `SYNC_EVERY` seconds of further appends, at once with
 ``sync=True``, and at `close`. A line is complete or it is not there: a torn last line is cut off when
-the journal is opened for writing, and a failed write is undone before its error is raised.
+the journal is opened for writing, and a write that fails or is interrupted is undone before its error
+is raised.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from oa_compile.events import FORMAT_VERSION, AnyEvent, Line
 
 FILE_NAME = "journal.jsonl"
 SYNC_EVERY = 0.25
+_BLOCK = 1 << 20
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Line)
@@ -73,57 +75,70 @@ def read(path: Path) -> Iterator[Line]:
             yield decode_line(raw, path=path, number=number)
 
 
+def _end_of_lines(fd: int, size: int) -> int:
+    """Offset just after the last newline in the first `size` bytes, 0 if there is none."""
+    while size:
+        start = max(0, size - _BLOCK)
+        found = os.pread(fd, size - start, start).rfind(b"\n")
+        if found >= 0:
+            return start + found + 1
+        size = start
+    return 0
+
+
 class Journal:
     """Appends events to one file; safe to call from any thread. One writer a file, by lock."""
 
     def __init__(self, path: Path) -> None:
         """Open or create `path` for appending, cutting off a torn last line.
 
-        `history` holds the lines that were there. Raises UsageError when another process writes it.
+        `history` holds the lines that were there. Raises UsageError when it cannot be opened or another
+        process writes it, DigestMismatch when it is damaged.
         """
         self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise UsageError(f"{path}: cannot open the journal for writing: {error.strerror}") from error
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             os.close(self._fd)
-            raise UsageError(
-                f"{path}: another process is writing this run", hint="wait for it, or stop it first"
-            ) from error
+            if isinstance(error, BlockingIOError):
+                raise UsageError(
+                    f"{path}: another process is writing this run", hint="wait for it, or stop it first"
+                ) from error
+            raise UsageError(f"{path}: cannot lock the journal: {error.strerror}") from error
         try:
             self.history: list[Line] = list(read(path))
-            self.torn_bytes = self._cut_torn_line()
+            size = os.fstat(self._fd).st_size
+            self._size = _end_of_lines(self._fd, size)
+            self.torn_bytes = size - self._size
+            if self.torn_bytes:
+                os.ftruncate(self._fd, self._size)
         except BaseException:
             os.close(self._fd)
             raise
         self._seq = len(self.history)
         self._lock = threading.Lock()
+        self._syncing = threading.Lock()
         self._last_sync = time.monotonic()
         self._listeners: list[Listener] = []
         self._closed = False
-
-    def _cut_torn_line(self) -> int:
-        size = os.fstat(self._fd).st_size
-        data = self.path.read_bytes()[-(1 << 26) :] if size else b""
-        end = size - (len(data) - (data.rfind(b"\n") + 1))
-        if end < size:
-            os.ftruncate(self._fd, end)
-        self._size = os.lseek(self._fd, 0, os.SEEK_END)
-        return size - end
+        self._refusal = ""
 
     def listen(self, listener: Listener) -> None:
         """Call `listener` with every line appended from now on, in order, under the journal's lock."""
         self._listeners.append(listener)
 
     def append(self, event: AnyEvent, *, sync: bool = False) -> int:
-        """Write one event; returns its sequence number. Raises JournalWriteError with nothing half-written."""
+        """Write one event; returns its sequence number. Raises JournalWriteError, nothing half-written."""
         body = _encoder.encode(event)
         with self._lock:
             seq = self._seq + 1
             at = time.time_ns() // 1_000_000
-            self._write(b'{"v":%d,"seq":%d,"at":%d,"event":%b}\n' % (FORMAT_VERSION, seq, at, body))
-            self._seq = seq
+            self._write(b'{"v":%d,"seq":%d,"at":%d,"event":%b}\n' % (FORMAT_VERSION, seq, at, body), seq=seq)
             if self._listeners:
                 line = Line(v=FORMAT_VERSION, seq=seq, at=at, event=event)
                 for listener in self._listeners:
@@ -133,31 +148,60 @@ class Journal:
             if due:
                 self._last_sync = now
         if due:
-            os.fsync(self._fd)
+            self._sync()
         return seq
 
-    def _write(self, data: bytes) -> None:
-        if self._closed:
-            raise JournalWriteError(f"{self.path}: the journal is closed")
+    def _write(self, data: bytes, *, seq: int) -> None:
+        if self._refusal:
+            raise JournalWriteError(f"{self.path}: {self._refusal}")
+        end = self._size + len(data)
         view = memoryview(data)
         try:
             while view:
-                view = view[os.write(self._fd, view) :]
+                view = view[os.pwrite(self._fd, view, end - len(view)) :]
+            # One statement without a call: Ctrl-C cannot come between the line and its number.
+            self._size, self._seq = end, seq
         except OSError as error:
+            self._undo()
+            raise self._failed(error) from error
+        except BaseException:  # Ctrl-C, raised between two pieces of a line or just after the last
+            self._undo()
+            raise
+
+    def _undo(self) -> None:
+        try:
             os.ftruncate(self._fd, self._size)
-            os.lseek(self._fd, self._size, os.SEEK_SET)
-            raise JournalWriteError(
-                f"{self.path}: cannot write the journal: {error.strerror}",
-                hint="free some space and go on with --resume; nothing that was settled is lost",
-            ) from error
-        self._size += len(data)
+        except OSError as error:
+            # The half line stays, to be cut when the journal is opened again: nothing may follow it.
+            self._refusal = f"an earlier write failed and could not be undone: {error.strerror}"
+
+    def _sync(self) -> None:
+        with self._syncing:  # not under the other lock: threads go on appending while the disk is busy
+            if self._closed:
+                return
+            try:
+                os.fsync(self._fd)
+            except OSError as error:
+                raise self._failed(error) from error
+
+    def _failed(self, error: OSError) -> JournalWriteError:
+        return JournalWriteError(
+            f"{self.path}: cannot write the journal: {error.strerror}",
+            hint="free some space and go on with --resume; nothing that was settled is lost",
+        )
 
     def close(self) -> None:
-        """Put everything on the disk and let go of the file. Appending afterwards raises."""
-        with self._lock:
-            if not self._closed:
-                self._closed = True
+        """Put everything on the disk and let go of the file; appending then raises. Safe to call twice."""
+        with self._lock, self._syncing:
+            if self._closed:
+                return
+            self._closed = True
+            self._refusal = "the journal is closed"
+            try:
                 os.fsync(self._fd)
+            except OSError as error:
+                raise self._failed(error) from error
+            finally:
                 os.close(self._fd)
 
     def __enter__(self) -> Journal:

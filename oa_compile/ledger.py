@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from oa_compile.errors import BudgetExhausted
+from oa_compile.errors import BudgetExhausted, DigestMismatch
 from oa_compile.events import AnyEvent, Attempt, Reserved, Role, Stage
 from oa_compile.money import check_msat
 
@@ -23,7 +23,9 @@ RUN = "run"
 
 @dataclass(frozen=True, slots=True)
 class Caps:
-    """Upper bounds of one scope; None is no bound. `seconds` holds for the run only."""
+    """Upper bounds of one scope; None is no bound. `seconds` are the run's, whatever the scope: those
+    since it began, less the time between its segments.
+    """
 
     msat: int | None = None
     calls: int | None = None
@@ -93,6 +95,7 @@ class Ledger:
     _totals: dict[str, Totals] = field(default_factory=dict, init=False)
     _holds: dict[int, Hold] = field(default_factory=dict, init=False)
     _next: int = field(default=1, init=False)
+    _waits: bool = field(default=True, init=False)
     _warned: dict[str, int] = field(default_factory=dict, init=False)
     _scoped: dict[tuple[str, str], tuple[_Scope, ...]] = field(default_factory=dict, init=False)
     _changed: threading.Condition = field(default_factory=threading.Condition, init=False)
@@ -102,8 +105,8 @@ class Ledger:
     ) -> Hold:
         """Set aside one attempt's worst case.
 
-        With `wait`, an amount that only open holds stand in the way of waits for them to settle.
-        Raises BudgetExhausted naming the cap that refuses.
+        With `wait`, an amount that only open holds stand in the way of waits for them to settle, until
+        `stop_waiting`. Raises BudgetExhausted naming the cap that refuses.
         """
         check_msat(msat)
         if tokens < 0:
@@ -115,7 +118,7 @@ class Ledger:
                 if refused is None:
                     break
                 final = self._refusal(hold, reserved=False)
-                if final is not None or not wait or not self._holds:
+                if final is not None or not wait or not self._waits or not self._holds:
                     raise BudgetExhausted(
                         f"the cap {final or refused} is reached",
                         cap=final or refused,
@@ -125,6 +128,12 @@ class Ledger:
             self._next += 1
             self._open(hold)
             return hold
+
+    def stop_waiting(self) -> None:
+        """The run ends: whoever waits for room is refused now, and whoever would wait at once."""
+        with self._changed:
+            self._waits = False
+            self._changed.notify_all()
 
     def _scopes(self, stage: str, lane: str) -> tuple[_Scope, ...]:
         """The three scopes a call counts in. Called for every call: what can be computed once, is."""
@@ -169,6 +178,8 @@ class Ledger:
         that breaks its own ceiling must not be called again. Settling twice raises KeyError.
         """
         check_msat(msat)
+        if tokens < 0:
+            raise ValueError(f"tokens must not be negative: {tokens}")
         with self._changed:
             warnings = self._close(hold, msat, tokens)
             self._changed.notify_all()
@@ -176,14 +187,25 @@ class Ledger:
             self.on_warning(warning)
         return msat <= hold.msat and tokens <= hold.tokens
 
-    def _close(self, hold: Hold, msat: int, tokens: int) -> list[CapWarning]:
+    def release(self, hold: Hold) -> None:
+        """Give back a hold that no event names and nothing was sent under. Twice raises KeyError."""
+        with self._changed:
+            self._unreserve(hold)
+            self._changed.notify_all()
+
+    def _unreserve(self, hold: Hold) -> None:
         del self._holds[hold.number]
-        warnings: list[CapWarning] = []
         for scope in self._scopes(hold.stage, hold.lane):
             totals = scope.totals
             totals.reserved_msat -= hold.msat
             totals.reserved_calls -= 1
             totals.reserved_tokens -= hold.tokens
+
+    def _close(self, hold: Hold, msat: int, tokens: int) -> list[CapWarning]:
+        self._unreserve(hold)
+        warnings: list[CapWarning] = []
+        for scope in self._scopes(hold.stage, hold.lane):
+            totals = scope.totals
             totals.msat += msat
             totals.calls += 1
             totals.tokens += tokens
@@ -210,20 +232,38 @@ class Ledger:
 
     def lanes(self) -> dict[str, Totals]:
         """Totals by lane name."""
-        return {name.removeprefix("lane "): t for name, t in self._totals.items() if name.startswith("lane ")}
+        with self._changed:
+            return {
+                name.removeprefix("lane "): totals
+                for name, totals in self._totals.items()
+                if name.startswith("lane ")
+            }
 
     def open_holds(self) -> list[Hold]:
         """Holds not settled yet; after a replay of the journal, those a dead process left."""
         return list(self._holds.values())
 
     def replay(self, events: Iterable[AnyEvent]) -> None:
-        """Take up a journal's reservations and settlements, without asking the caps."""
+        """Take up a journal's reservations and settlements, without asking the caps. Raises
+        DigestMismatch where they do not pair.
+        """
         for event in events:
             if isinstance(event, Reserved):
+                if event.hold in self._holds:
+                    raise _unpaired(event.hold, "is reserved twice")
                 hold = Hold(
                     event.hold, event.key, event.lane, event.stage, event.role, event.msat, event.tokens
                 )
                 self._open(hold)
                 self._next = max(self._next, event.hold + 1)
             elif isinstance(event, Attempt):
+                if event.hold not in self._holds:
+                    raise _unpaired(event.hold, "is settled, and not reserved before")
                 self._close(self._holds[event.hold], event.msat, event.tokens)
+
+
+def _unpaired(number: int, what: str) -> DigestMismatch:
+    return DigestMismatch(
+        f"the journal does not add up: hold {number} {what}",
+        hint="the journal was changed; restore it from its bundle",
+    )

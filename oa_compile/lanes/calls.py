@@ -152,13 +152,7 @@ class Calls:
             return self._from_journal(recorded)
         assert flight is not None
         if not leads:
-            with flight.under_way:
-                pass
-            if flight.error is not None:
-                raise flight.error
-            assert flight.answer is not None
-            answer = flight.answer
-            return self._from_journal(Recorded(answer=answer))
+            return self._follow(flight, key)
         try:
             flight.answer = self._lead(_Account(self, key, request, stage, role), lane)
             return flight.answer
@@ -172,6 +166,19 @@ class Calls:
                 if self._under_way == 0:
                     self._idle.notify_all()
             flight.under_way.release()
+
+    def _follow(self, flight: _Flight, key: str) -> ChatAnswer:
+        """What an identical call that is under way comes to: counted as if it had been over before."""
+        with flight.under_way:
+            pass
+        error = flight.error
+        if isinstance(error, LaneFault):
+            return self._from_journal(Recorded(fault=error.kind, message=error.message))
+        if isinstance(error, RequestRefused):
+            return self._from_journal(Recorded(message=error.message))
+        if error is not None:
+            raise StopRun(error.error) if isinstance(error, StopRun) else error
+        return self._from_journal(self._recording.get(key) or Recorded(answer=flight.answer))
 
     def _from_journal(self, recorded: Recorded) -> ChatAnswer:
         with self._lock:
@@ -222,17 +229,22 @@ class Calls:
             msat=quote.msat,
             tokens=quote.tokens,
         )
-        self._append(
-            Reserved(
-                hold=hold.number,
-                key=hold.key,
-                lane=lane,
-                stage=hold.stage,
-                role=hold.role,
-                msat=hold.msat,
-                tokens=hold.tokens,
+        try:
+            self._check_stopped()  # the run may have ended while this call waited for room
+            self._append(
+                Reserved(
+                    hold=hold.number,
+                    key=hold.key,
+                    lane=lane,
+                    stage=hold.stage,
+                    role=hold.role,
+                    msat=hold.msat,
+                    tokens=hold.tokens,
+                )
             )
-        )
+        except StopRun:
+            self._ledger.release(hold)
+            raise
         return _OpenAttempt(self, hold, account.request, time.monotonic())
 
     def end_attempt(
@@ -295,7 +307,9 @@ class Calls:
             if self._stop_error is None:
                 self._stop_error = error
             self._stopped.set()
-            return StopRun(self._stop_error)
+            stop = StopRun(self._stop_error)
+        self._ledger.stop_waiting()
+        return stop
 
     @property
     def stopped_by(self) -> OacompileError | None:

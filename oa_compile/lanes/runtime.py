@@ -67,11 +67,11 @@ def worked_ms(lines: Iterable[Line]) -> int:
     """Milliseconds all segments of a journal ran; the time between segments does not count."""
     total = first = last = 0
     for line in lines:
-        if isinstance(line.event, SegmentStarted):
-            total += last - first
+        if not first or isinstance(line.event, SegmentStarted):
+            total += max(0, last - first)  # clocks are set back at times
             first = line.at
         last = line.at
-    return total + (last - first if first else 0)
+    return total + max(0, last - first)
 
 
 class Runtime:
@@ -95,47 +95,52 @@ class Runtime:
         self.config = config
         self.lanes = lanes
         self.journal = Journal(path)
-        history = [line.event for line in self.journal.history]
-        self.resumed = bool(history)
         try:
-            self._check_same_run(history, started)
-        except UsageError:
+            recording = Recording() if recording is None else recording
+            self._take_up(started, recording, replay_faults=replay_faults, listener=listener)
+        except BaseException:
             self.journal.close()
             raise
+        self.journal.history = []
+
+    def _take_up(
+        self, started: RunStarted, recording: Recording, *, replay_faults: bool, listener: Listener | None
+    ) -> None:
+        lines = self.journal.history
+        history = [line.event for line in lines]
+        self._check_same_run(history, started)
+        self.resumed = bool(history)
         self.history: list[AnyEvent] = history
-        prior = worked_ms(self.journal.history) / 1000
+        prior = worked_ms(lines) / 1000
         begun = time.monotonic()
         self.ledger = Ledger(
-            caps_of(config),
+            caps_of(self.config),
             elapsed=lambda: prior + time.monotonic() - begun,
             on_warning=self._warn,
         )
         self.ledger.replay(history)
-        recording = Recording() if recording is None else recording
         for event in history:
             recording.add(event)
         self.calls = Calls(
             journal=self.journal, ledger=self.ledger, recording=recording, replay_faults=replay_faults
         )
         if listener is not None:
-            for line in self.journal.history:
+            for line in lines:
                 listener(line)
             self.journal.listen(listener)
         if not history:
             self.journal.append(started)
-        resumes = sum(isinstance(event, SegmentStarted) for event in history)
         changed = self.resumed and started.settings != _started(history).settings
         self.journal.append(
             SegmentStarted(
                 pid=os.getpid(),
-                resumed=resumes,
+                resumed=sum(isinstance(event, SegmentStarted) for event in history),
                 torn_bytes=self.journal.torn_bytes,
                 settings=started.settings if changed else {},
             ),
             sync=True,
         )
         self._settle_abandoned()
-        self.journal.history = []
 
     @staticmethod
     def _check_same_run(history: list[AnyEvent], started: RunStarted) -> None:
@@ -202,10 +207,12 @@ class Runtime:
 
     def close(self) -> None:
         """Wait a moment for calls under way, then let go of lanes and journal."""
-        self.calls.wait_idle(SETTLED_WITHIN)
-        for lane in self.lanes.values():
-            lane.close()
-        self.journal.close()
+        try:
+            self.calls.wait_idle(SETTLED_WITHIN)
+            for lane in self.lanes.values():
+                lane.close()
+        finally:
+            self.journal.close()
 
 
 def _started(history: list[AnyEvent]) -> RunStarted:
