@@ -74,6 +74,7 @@ def optimize(
         program,
         config=_config(budget, optimizer=optimizer, seed=seed, threads=threads),
         dataset=dataset,
+        command=f"oacompile optimize {program}" + (f" --budget {budget}" if budget else ""),
         path=runs / run if run else None,
         runs=runs,
         screen=screen,
@@ -99,6 +100,7 @@ def _new(
     *,
     config: Config,
     dataset: Path | None,
+    command: str,
     path: Path | None,
     runs: Path,
     screen: Output,
@@ -123,7 +125,7 @@ def _new(
     if dry_run:
         with tempfile.TemporaryDirectory() as root:
             folder = create(Path(root) / "dry", program=loaded, config=config, dataset=source)
-            return _run(folder, screen=screen, yes=yes, json=json, dry_run=True, program=program)
+            return _run(folder, screen=screen, yes=yes, json=json, dry_run=True, command=command)
     if path is None:
         stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
         path = runs / f"{loaded.spec.name}-{config.optimizer.name}-{stamp}-{tokens.token_hex(2)}"
@@ -149,7 +151,7 @@ def _taken_up(path: Path, *, budget: Path | None, seed: int | None, threads: int
 
 
 def _run(
-    folder: RunFolder, *, screen: Output, yes: bool, json: bool, dry_run: bool, program: Path | None = None
+    folder: RunFolder, *, screen: Output, yes: bool, json: bool, dry_run: bool, command: str = ""
 ) -> int:
     from oa_compile.artifact.folder import read_inputs
     from oa_compile.optimize.driver import run_compile
@@ -157,7 +159,9 @@ def _run(
 
     plan = make_plan(read_inputs(folder))
     if dry_run:
-        _forecast(plan, screen=screen, json=json, program=program or folder.path)
+        _forecast(
+            plan, screen=screen, json=json, command=command or f"oacompile optimize --resume {folder.path}"
+        )
         return ExitCode.OK
     with open_lanes(plan.inputs.config, plan.lanes, screen=screen) as lanes:
         _confirm(plan, lanes=lanes, screen=screen, yes=yes)
@@ -176,7 +180,7 @@ def _lines(plan: Plan, lanes: dict[str, Any]) -> list[ForecastLine]:
     return forecast(plan, lanes=lanes)
 
 
-def _forecast(plan: Plan, *, screen: Output, json: bool, program: Path) -> None:
+def _forecast(plan: Plan, *, screen: Output, json: bool, command: str) -> None:
     """The forecast. Lanes are asked for their quotes only; a key is not needed to know a price."""
     from oa_compile.hud.record import ForecastLine as Shown
     from oa_compile.hud.screens import dry_run_screen
@@ -207,7 +211,7 @@ def _forecast(plan: Plan, *, screen: Output, json: bool, program: Path) -> None:
         lines=tuple(Shown.read(line.as_dict()) for line in lines),
         rate=config.money.rate,
         notes=tuple(text for _code, text in plan.notes),
-        next_command=f"oacompile optimize {program}",
+        next_command=command,
     )
     screen.show(dry_run_screen(forecast))
 
@@ -237,10 +241,10 @@ def _show(outcome: Outcome, view: Any, *, saved: int, screen: Output, json: bool
     from oa_compile.hud.summary import RunEnd
 
     folder, manifest = outcome.folder, outcome.manifest
-    if outcome.status == "complete":
-        next_command = f"oacompile validate {folder.path}"
-    else:
-        next_command = f"oacompile optimize --resume {folder.path}"
+    resumable = outcome.status != "complete" and not isinstance(outcome.error, UsageError)
+    next_command = (
+        f"oacompile optimize --resume {folder.path}" if resumable else f"oacompile validate {folder.path}"
+    )
     if json:
         screen.emit(_as_json(outcome, next_command))
         if outcome.error is not None:

@@ -9,7 +9,7 @@ import typer
 
 from oa_compile.cli import output
 from oa_compile.cli.options import Json
-from oa_compile.cli.runs import RUNS, leave_at_once, open_lanes, shown
+from oa_compile.cli.runs import RUNS, find_run, leave_at_once, open_lanes, shown
 from oa_compile.errors import ExitCode, Interrupted
 
 if TYPE_CHECKING:
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 
 def replay(
-    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle.zip, or a run's folder.")],
+    bundle: Annotated[
+        str, typer.Argument(metavar="BUNDLE", help="A bundle.zip, a run's folder or name, or latest.")
+    ],
     until_divergence: Annotated[
         bool, typer.Option("--until-divergence", help="Go on live after the first call that is not recorded.")
     ] = False,
@@ -43,14 +45,14 @@ def replay(
     from oa_compile.replay.player import replay_live
 
     screen = output.current()
+    path = Path(bundle) if Path(bundle).is_file() else find_run(bundle)
     with shown(screen) as display:
         if until_divergence:
-            target = (
-                run or RUNS / f"{bundle.resolve().parent.name if bundle.is_file() else bundle.name}-replayed"
-            )
+            made_from = path.resolve().parent if path.is_file() else path
+            target = run or RUNS / f"{made_from.name}-replayed"
             with _live_lanes(screen) as lanes:
                 result = replay_live(
-                    bundle,
+                    path,
                     target,
                     lanes=lanes,
                     program=program,
@@ -60,7 +62,7 @@ def replay(
                 )
         else:
             result = play(
-                bundle,
+                path,
                 program=program,
                 trust_code=trust_code,
                 listener=display.update,

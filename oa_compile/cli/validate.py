@@ -10,7 +10,7 @@ import typer
 
 from oa_compile.cli import output
 from oa_compile.cli.options import Budget, Json
-from oa_compile.cli.runs import open_lanes, shown
+from oa_compile.cli.runs import find_run, open_lanes, shown
 from oa_compile.errors import UsageError
 
 if TYPE_CHECKING:
@@ -23,7 +23,10 @@ Format = Literal["text", "json", "github", "junit"]
 
 
 def validate(
-    artifact: Annotated[Path, typer.Argument(metavar="ARTIFACT", help="An artifact's folder, or a run's.")],
+    artifact: Annotated[
+        str,
+        typer.Argument(metavar="ARTIFACT", help="An artifact's folder, a run's folder or name, or latest."),
+    ],
     budget: Budget = None,
     program: Annotated[
         Path | None, typer.Option("--program", metavar="<folder>", help="Program instead of the run's copy.")
@@ -44,8 +47,9 @@ def validate(
 
     screen = output.current()
     chosen: Format = "json" if json else output_format
-    loaded, config = _inputs(artifact, program=program, budget=budget)
-    question = ask(artifact, program=loaded, config=config, dataset=dataset)
+    path = find_run(artifact)
+    loaded, config = _inputs(path, program=program, budget=budget)
+    question = ask(path, program=loaded, config=config, dataset=dataset)
     with open_lanes(config, [question.lane], screen=screen) as lanes, shown(screen) as display:
         validation = judge(question, lanes=lanes, listener=display.update, on_saved=display.count_saved)
     _tell(validation, chosen, screen=screen)
@@ -59,10 +63,6 @@ def _inputs(artifact: Path, *, program: Path | None, budget: Path | None) -> tup
     from oa_compile.validate.runner import find_artifact
 
     found = find_artifact(artifact)
-    if not found.is_dir():
-        raise UsageError(
-            f"{artifact}: no such artifact", hint="`oacompile optimize` writes runs/<run>/artifact"
-        )
     run = RunFolder(found.parent)
     whole = run.inputs.is_dir()
     if program is None and not whole:

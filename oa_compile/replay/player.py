@@ -68,7 +68,7 @@ def opened(path: Path) -> Iterator[RunFolder]:
             return
         path = folder.bundle
     with tempfile.TemporaryDirectory(prefix="oacompile-replay-") as root:
-        yield open_bundle(path, Path(root) / "recorded")
+        yield open_bundle(path, Path(root) / (path.resolve().parent.name or "recorded"))
 
 
 def read_recorded(folder: RunFolder) -> Recorded:
