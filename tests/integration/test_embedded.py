@@ -213,7 +213,7 @@ def test_an_answer_does_not_depend_on_what_was_asked_before() -> None:
     def probabilities(instance: embedded._Instance, messages: list[dict[str, str]], cache: bool) -> Any:
         payload = {
             "messages": messages,
-            "max_tokens": 6,
+            "max_tokens": 4,
             "temperature": 0,
             "logprobs": True,
             "top_logprobs": 3,
@@ -223,17 +223,22 @@ def test_an_answer_does_not_depend_on_what_was_asked_before() -> None:
         tokens = [(token["token"], token["logprob"]) for token in choice["logprobs"]["content"]]
         return choice["message"]["content"], tokens
 
-    for length in (0, 20, 60):
-        base = [{"role": "system", "content": "Answer. " + " ".join((STEPS * 8)[:length])}]
-        first = [*base, {"role": "user", "content": STEPS[0]}]
+    def conversation(sentences: int, user: str) -> list[dict[str, str]]:
+        system = "Answer. " + " ".join((STEPS * 8)[:sentences])
+        return [{"role": "system", "content": system}, {"role": "user", "content": user}]
+
+    for sentences in (0, 16):
+        first = conversation(sentences, STEPS[0])
         answer, alone = probabilities(used, first, cache=True)
         follow_up = [*first, {"role": "assistant", "content": answer}, {"role": "user", "content": STEPS[1]}]
-        assert alone == probabilities(used, first, cache=True)[1]  # one token was new
+        assert alone == probabilities(used, first, cache=True)[1], "one token was new"
         extended = probabilities(used, follow_up, cache=True)  # reuses what it generated
-        neighbour = probabilities(used, [*base, {"role": "user", "content": STEPS[2]}], cache=True)
         assert alone == probabilities(fresh, first, cache=False)[1]
         assert extended == probabilities(fresh, follow_up, cache=False)
-        assert neighbour == probabilities(fresh, [*base, {"role": "user", "content": STEPS[2]}], cache=False)
+    # Longer than one batch of 512 tokens.
+    probabilities(used, conversation(64, STEPS[2]), cache=True)
+    neighbour = probabilities(used, conversation(64, STEPS[3]), cache=True)
+    assert neighbour == probabilities(fresh, conversation(64, STEPS[3]), cache=False)
 
 
 def test_eight_threads_on_two_instances_answer_like_one() -> None:
@@ -324,6 +329,40 @@ def test_a_crash_of_the_engine_is_a_fault_and_the_instance_is_replaced(
     assert books.told[0][1].kind == "server"
     assert instances(crashing) == 1
     crashing.close()
+
+
+class FakeInstance:
+    """Takes an instance's place where only the handing out matters."""
+
+    def __init__(self, path: str, *, context: int) -> None:
+        self.messages: list[dict[str, str]] = []
+
+
+def test_the_instance_that_knows_most_of_the_prompt_is_preferred(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedded, "_Instance", FakeInstance)
+    pool = make(instances=2)._pool
+    one, two = ([{"role": "system", "content": text}] for text in ("Pick the tool.", "Pick the file."))
+    with pool.instance(one) as first, pool.instance(two) as second:
+        first.messages, second.messages = one, two
+    for messages, expected in ((one, first), (two, second), (one, first)):
+        with pool.instance([*messages, {"role": "user", "content": "x"}]) as instance:
+            assert instance is expected
+
+
+def test_close_wakes_those_who_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedded, "_Instance", FakeInstance)
+    pool = make(instances=1)._pool
+
+    def wait() -> None:
+        with pool.instance([]):
+            raise AssertionError("a closed pool hands out nothing")
+
+    with ThreadPoolExecutor(1) as threads, pool.instance([]):
+        waiting = threads.submit(wait)
+        pool.close()
+        with pytest.raises(LaneFault, match="closed"):
+            waiting.result()
+    assert pool._idle == []
 
 
 class Engine:
