@@ -66,7 +66,7 @@ class _CardModel(BaseModel):
 
 
 class SourceInfo(_CardModel):
-    """One log that was read. `path` is relative to the dataset or to the folder all sources share."""
+    """One log that was read. `path` is relative to the deepest folder that holds all sources."""
 
     path: str
     format: str

@@ -133,7 +133,7 @@ def extract(
     when no example can be made or a split stays empty, saying what was left out and why.
     """
     spec, tally = program.spec, Tally()
-    found = find_sources(sources, out=out)
+    found = find_sources(sources)
     reading = _Reading(spec, tally, [], [], Counter(), {})
     total, done = sum(_size(source) for source in found), 0
     for number, source in enumerate(found):

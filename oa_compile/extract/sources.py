@@ -1,7 +1,7 @@
 """Sources: the log files behind the files, folders and globs a user names.
 
-Owns finding them and naming them: a name is relative to the dataset's folder when all logs lie in it,
-otherwise to the deepest folder that holds them all, so that cards say the same on every machine.
+Owns finding them and naming them: a name is relative to the deepest folder that holds all logs, so that
+cards say the same on every machine and wherever the dataset is written.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Source:
     name: str
 
 
-def find_sources(sources: Sequence[Path], *, out: Path) -> tuple[Source, ...]:
+def find_sources(sources: Sequence[Path]) -> tuple[Source, ...]:
     """All logs, each once, sorted by name.
 
     Folders are searched through for `SUFFIXES`; a path that is not there is tried as a glob. Raises
@@ -38,9 +38,7 @@ def find_sources(sources: Sequence[Path], *, out: Path) -> tuple[Source, ...]:
             found.setdefault(path.resolve())
     if not found:
         raise UsageError("no session logs given", hint="name files, folders or globs of *.jsonl")
-    base = out.resolve()
-    if not all(path.is_relative_to(base) for path in found):
-        base = Path(os.path.commonpath([path.parent for path in found]))
+    base = Path(os.path.commonpath([path.parent for path in found]))
     named = (Source(path, path.relative_to(base).as_posix()) for path in found)
     return tuple(sorted(named, key=lambda source: source.name))
 

@@ -9,13 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tools.sessions.agent import Agent
-from tools.sessions.project import Bug, Project
-from tools.sessions.projects import PROJECTS
+from tools.sessions.project import Bug, Project, load_projects
 from tools.sessions.recorder import Recorder
 from tools.sessions.workshop import Workshop
 
 SEED = 20260101
-FOLDER = Path(__file__).parents[2] / "datasets" / "tool-selection" / "sessions"
+DATASET = Path(__file__).parents[2] / "datasets" / "tool-selection"
+FOLDER = DATASET / "sessions"
 
 
 def record(project: Project, bug: Bug, *, session: str, folder: Path) -> int:
@@ -39,7 +39,7 @@ def main(folder: Path = FOLDER) -> None:
         old.unlink()
     jobs = [
         (project, bug, f"{project.name}-{number}-{bug.kind.replace('_', '-')}")
-        for project in PROJECTS
+        for project in load_projects(DATASET / "projects")
         for number, bug in enumerate(project.bugs, start=1)
     ]
     with ThreadPoolExecutor(max_workers=2) as pool:

@@ -6,7 +6,7 @@ with what really came back; the only thing it knows beforehand is the change tha
 
 from __future__ import annotations
 
-import os
+import itertools
 import random
 import re
 from collections.abc import Callable
@@ -32,7 +32,7 @@ class Agent:
         self._workshop, self._recorder, self._rng = workshop, recorder, rng
         self._situation = "start"
         self._package = PurePosixPath(bug.path).parts[0]
-        self._home = project.module_of(bug.function).replace(".", "/") + ".py"
+        self._home = project.home_of(bug.function)
         callers = project.callers_of(bug.function)
         self._caller = callers[0] if callers else ""
         self._node = self._tfile = project.test_file_of(bug.function)
@@ -71,7 +71,8 @@ class Agent:
         self._recorder.finish(f"`{self._bug.function}` {self._bug.cause}; that is fixed and all tests pass.")
 
     def _investigation(self) -> list[Callable[[], None]]:
-        pool = [self._run_one, self._read_test, self._definition, self._usages, self._find_tests, self._error_word]
+        looks = [self._definition, self._usages, self._find_tests, self._error_word]
+        pool = [self._run_one, self._read_test, *looks]
         if self._caller:
             pool.append(self._read_caller)
         chosen = self._rng.sample(pool, k=self._rng.choice((1, 2, 2, 3)))
@@ -172,11 +173,12 @@ class Agent:
 
     def _snippet(self) -> None:
         module = self._bug.path.removesuffix(".py").replace("/", ".")
-        self._check(f'python -c "import {module} as m; print(m.__name__, [n for n in dir(m) if n[0] != chr(95)])"', "run_snippet")
+        code = f"import {module} as m; print(m.__name__, [n for n in dir(m) if n[0] != '_'])"
+        self._check(f'python -c "{code}"', "run_snippet")
 
     def _compile(self) -> None:
-        command = f"python -c \"import ast, pathlib; [ast.parse(p.read_text()) for p in pathlib.Path('{self._package}').rglob('*.py')]; print('ok')\""
-        self._check(command, "run_compile")
+        check = "python -c \"import ast, sys; ast.parse(sys.stdin.read()); print('ok')\""
+        self._check(f'for f in {self._package}/*.py; do echo "$f"; {check} < "$f"; done', "run_compile")
 
     def _fix(self) -> None:
         path = self._bug.path
@@ -189,7 +191,7 @@ class Agent:
         if match is None:
             self._comment()
             return
-        note = f"{match[0].rstrip()} It once {self._past()}."
+        note = f"{match[0].rstrip()} It once did this: {self._bug.cause}."
         self._edit(self._home, match[0], note, "edit_docstring")
 
     def _comment(self) -> None:
@@ -197,7 +199,8 @@ class Agent:
         source = self._workshop.text(self._home)
         start = source.index(line)
         indent = source[source.rfind("\n", 0, start) + 1 : start]
-        self._edit(self._home, f"{indent}{line}", f"{indent}# Regression: {self._bug.cause}.\n{indent}{line}", "edit_comment")
+        remark = f"{indent}# Regression: {self._bug.cause}."
+        self._edit(self._home, f"{indent}{line}", f"{remark}\n{indent}{line}", "edit_comment")
 
     def _changes(self) -> None:
         text = f"# Changes\n\n- `{self._bug.function}` no longer fails: it {self._bug.cause}.\n"
@@ -209,19 +212,23 @@ class Agent:
             self._changes()
             return
         line = f"def {self._test}():\n"
-        self._edit(self._tfile, line, f'{line}    """Guards against: `{self._bug.function}` {self._bug.cause}."""\n', "edit_test")
-
-    def _past(self) -> str:
-        return f"did this: {self._bug.cause}"
+        note = f'    """Guards against: `{self._bug.function}` {self._bug.cause}."""\n'
+        self._edit(self._tfile, line, line + note, "edit_test")
 
 
 def _hunk(broken: str, mended: str) -> tuple[str, str]:
     """The lines that differ, with as many lines around them as make the broken ones unique."""
     old, new = broken.splitlines(keepends=True), mended.splitlines(keepends=True)
-    start = len(os.path.commonprefix([old, new]))
-    end = len(os.path.commonprefix([old[start:][::-1], new[start:][::-1]]))
+    start = _common(old, new)
+    end = _common(old[start:][::-1], new[start:][::-1])
     while True:
         before, after = "".join(old[start : len(old) - end]), "".join(new[start : len(new) - end])
         if before and broken.count(before) == 1:
             return before, after
         start, end = max(0, start - 1), max(0, end - 1)
+
+
+def _common(first: list[str], second: list[str]) -> int:
+    """Length of the common beginning."""
+    pairs = zip(first, second, strict=False)
+    return len(list(itertools.takewhile(lambda pair: pair[0] == pair[1], pairs)))

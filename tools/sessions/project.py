@@ -1,23 +1,26 @@
-"""A small project and the ways it can be broken: pure data, written out by the agent's workshop."""
+"""The small projects under ``datasets/tool-selection/projects`` and the ways each can be broken.
+
+A project is a folder of working source files with tests, and ``bugs.toml``: the project's subject and,
+for each bug, which text of which file becomes which other text.
+"""
 
 from __future__ import annotations
 
+import tomllib
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
 
-Kind = Literal[
-    "operator", "off_by_one", "import", "return", "arguments", "key", "edge_case", "typo", "order", "constant"
-]
+BUGS = "bugs.toml"
 
 
 @dataclass(frozen=True, slots=True)
 class Bug:
-    """One way to break a project: in `path`, `right` became `wrong` inside `function`.
+    """One way to break a project: in `path`, `right` became `wrong`, and `function` no longer works.
 
-    `cause` ends a sentence about it ("… `total` <cause>").
+    `cause` ends a sentence about it ("… `function` <cause>").
     """
 
-    kind: Kind
+    kind: str
     path: str
     function: str
     right: str
@@ -41,25 +44,36 @@ class Project:
             raise ValueError(f"{self.name}: {bug.right!r} is not in {bug.path} exactly once")
         return {**self.files, bug.path: source.replace(bug.right, bug.wrong)}
 
-    def module_of(self, function: str) -> str:
-        """The dotted module that defines `function`."""
-        for path, source in self.files.items():
-            if not path.startswith("tests/") and f"def {function}(" in source:
-                return path.removesuffix(".py").replace("/", ".")
-        raise ValueError(f"{self.name}: nothing defines {function}")
+    def home_of(self, function: str) -> str:
+        """The source file that defines `function`."""
+        return self._first(f"def {function}(", tests=False)
 
     def test_file_of(self, function: str) -> str:
         """The test file that mentions `function`."""
-        for path, source in sorted(self.files.items()):
-            if path.startswith("tests/") and function in source:
-                return path
-        raise ValueError(f"{self.name}: no test mentions {function}")
+        return self._first(function, tests=True)
 
     def callers_of(self, function: str) -> list[str]:
         """Other source files that mention `function`."""
-        home = self.module_of(function).replace(".", "/") + ".py"
-        return [
-            path
-            for path, source in sorted(self.files.items())
-            if path.endswith(".py") and path != home and not path.startswith("tests/") and function in source
-        ]
+        home = self.home_of(function)
+        return [p for p in self._paths(tests=False) if p != home and function in self.files[p]]
+
+    def _first(self, text: str, *, tests: bool) -> str:
+        for path in self._paths(tests=tests):
+            if text in self.files[path]:
+                return path
+        raise ValueError(f"{self.name}: no file has {text!r}")
+
+    def _paths(self, *, tests: bool) -> list[str]:
+        return sorted(p for p in self.files if p.endswith(".py") and p.startswith("tests/") is tests)
+
+
+def load_projects(folder: Path) -> tuple[Project, ...]:
+    """All projects in `folder`, by name."""
+    return tuple(_load(path) for path in sorted(folder.iterdir()) if (path / BUGS).is_file())
+
+
+def _load(folder: Path) -> Project:
+    body = tomllib.loads((folder / BUGS).read_text())
+    files = {path.relative_to(folder).as_posix(): path.read_text() for path in sorted(folder.rglob("*.py"))}
+    bugs = tuple(Bug(**entry) for entry in body["bug"])
+    return Project(folder.name, body["subject"], files, bugs)

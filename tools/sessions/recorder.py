@@ -73,8 +73,10 @@ class Recorder:
 
     def save(self, folder: Path) -> int:
         """Write ``<session>.jsonl``; returns its bytes."""
-        data = "".join(json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n" for line in self._lines)
-        return (folder / f"{self._session}.jsonl").write_bytes(data.encode())
+        lines = (json.dumps(line, ensure_ascii=False, separators=(",", ":")) for line in self._lines)
+        return (folder / f"{self._session}.jsonl").write_bytes(
+            "".join(f"{line}\n" for line in lines).encode()
+        )
 
     def _assistant(self, block: Mapping[str, Any]) -> None:
         message = {

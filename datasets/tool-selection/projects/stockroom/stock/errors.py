@@ -1,0 +1,2 @@
+class OutOfStock(Exception):
+    """Fewer pieces are there than were asked for."""
