@@ -105,5 +105,6 @@ class Workshop:
         return sorted(path.relative_to(self._root).as_posix() for path in paths)
 
     def _repeatable(self, text: str) -> str:
-        text = text.replace(str(self._root), self.home).replace(str(Path(sys.prefix)), "/usr")
+        for place, name in ((str(self._root), self.home), (sys.prefix, "/usr"), (sys.base_prefix, "/usr")):
+            text = text.replace(place, name)
         return _ADDRESS.sub("0x0", _DURATION.sub("in 0.00s", text))
