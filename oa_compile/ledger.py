@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from oa_compile.errors import BudgetExhausted, DigestMismatch
 from oa_compile.events import AnyEvent, Attempt, Reserved, Role, Stage
@@ -60,6 +61,13 @@ class _Scope:
     totals: Totals
     limits: tuple[tuple[str, int], ...]
     seconds: float | None
+
+
+class _Refusal(NamedTuple):
+    """The cap that has no room, and its limit for people."""
+
+    cap: str
+    limit: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +127,10 @@ class Ledger:
                     break
                 final = self._refusal(hold, reserved=False)
                 if final is not None or not wait or not self._waits or not self._holds:
+                    cap, limit = final or refused
                     raise BudgetExhausted(
-                        f"the cap {final or refused} is reached",
-                        cap=final or refused,
+                        f"the cap {cap} ({limit}) is reached",
+                        cap=cap,
                         hint="raise the cap and go on with --resume; everything settled is kept",
                     )
                 self._changed.wait(timeout=1.0)
@@ -153,16 +162,16 @@ class Ledger:
             caps.seconds,
         )
 
-    def _refusal(self, hold: Hold, *, reserved: bool) -> str | None:
+    def _refusal(self, hold: Hold, *, reserved: bool) -> _Refusal | None:
         for scope in self._scopes(hold.stage, hold.lane):
             for unit, limit in scope.limits:
                 amount = 1 if unit == "calls" else getattr(hold, unit)
                 totals = scope.totals
                 used = totals.used(unit) if reserved else getattr(totals, unit)
                 if used + amount > limit:
-                    return f"{scope.name}.{unit} ({limit:,})"
+                    return _Refusal(f"{scope.name}.{unit}", f"{limit:,}")
             if scope.seconds is not None and self.elapsed() >= scope.seconds:
-                return f"{scope.name}.seconds ({scope.seconds:g})"
+                return _Refusal(f"{scope.name}.seconds", f"{scope.seconds:g}")
         return None
 
     def _open(self, hold: Hold) -> None:

@@ -66,7 +66,7 @@ def parse_amount(text: str | int, rate: Rate) -> int:
         return check_msat(text)
     stripped = text.strip()
     if stripped.startswith("$"):
-        stripped = stripped[1:] + "usd"
+        stripped = stripped[1:].lstrip() + "usd"
     match = _AMOUNT.fullmatch(stripped)
     if match is None or len(match[1]) > 2 * _MOST_DIGITS:
         raise ValueError(f"not an amount: {text!r} (write 500msat, 12sat or 0.50usd)")
