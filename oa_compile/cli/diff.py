@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from oa_compile.cli import output
 from oa_compile.cli.options import Json
 from oa_compile.cli.runs import find_run
+
+if TYPE_CHECKING:
+    from oa_compile.hud.diff import CandidateDiff, Flip
+    from oa_compile.hud.record import CandidateView
 
 
 def diff(
@@ -29,18 +33,40 @@ def diff(
     view = RunView.of(read(find_run(run) / FILE_NAME))
     found = diff_candidates(view, a, b)
     if json:
-        screen.emit(_plain(found))
+        screen.emit(_as_json(found))
         return
     screen.show(candidates_screen(view), "")
     screen.show(diff_screen(found))
 
 
-def _plain(value: Any) -> Any:
-    """Frozen dataclasses and tuples as JSON."""
-    import dataclasses
+def _as_json(found: CandidateDiff) -> dict[str, Any]:
+    scores = found.scores or (None, None)
+    return {
+        "a": _side(found.before, scores[0]),
+        "b": _side(found.after, scores[1]),
+        "split": found.split,
+        "n": found.n,
+        "gain": found.gain,
+        "predictors": [
+            {
+                "predictor": predictor.predictor,
+                "presence": predictor.presence,
+                "instruction": [change._asdict() for change in predictor.instruction],
+                "demos_added": [dict(demo) for demo in predictor.demos_added],
+                "demos_removed": [dict(demo) for demo in predictor.demos_removed],
+                "demos_kept": predictor.demos_kept,
+                "fields": [list(change) for change in predictor.fields],
+            }
+            for predictor in found.predictors
+        ],
+        "fixed": [_flip(flip) for flip in found.fixed],
+        "broken": [_flip(flip) for flip in found.broken],
+    }
 
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+def _side(tried: CandidateView, score: float | None) -> dict[str, Any]:
+    return {"candidate": tried.candidate, "origin": tried.origin, "parent": tried.parent, "score": score}
+
+
+def _flip(flip: Flip) -> dict[str, Any]:
+    return {"example": flip.example, "before": flip.before, "after": flip.after}
