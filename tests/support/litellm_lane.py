@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import Decimal
@@ -26,6 +27,9 @@ MARKS = [
 @contextmanager
 def offline_litellm() -> Iterator[None]:
     """What the CLI sets before litellm is imported: no price table from the network, no ``.env``."""
+    # litellm asks for the thread's event loop; where none was ever set, asyncio makes one that nobody
+    # closes, and the warning of it fails whichever test the collector runs in.
+    asyncio.set_event_loop(None)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")
         patch.setenv("LITELLM_MODE", "PRODUCTION")
