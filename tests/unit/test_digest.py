@@ -7,22 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from oa_compile.digest import canonical_json, digest_bytes, digest_file, digest_json, short
 
+LOOSE = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""The machine may be busy: how long an example takes says nothing."""
 VECTORS = Path(__file__).parents[3] / "shared" / "data" / "other" / "spacetime_payload_hash_vectors.v1.json"
 
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=10)
 JSON = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(st.characters(exclude_categories=["Cs"]), max_size=10),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXTS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXTS, inner, max_size=4),
     max_leaves=10,
-).filter(lambda value: "\\ud" not in json.dumps(value))
+)
 
 
 @pytest.mark.skipif(not VECTORS.is_file(), reason="OpenAgents' vectors are not beside the checkout")
@@ -56,6 +55,7 @@ def test_vectors_of_ours(value: Any, hexdigest: str) -> None:
 
 
 @given(JSON)
+@LOOSE
 def test_the_canonical_form_says_the_value(value: Any) -> None:
     text = canonical_json(value)
     assert json.loads(text) == value
@@ -63,7 +63,8 @@ def test_the_canonical_form_says_the_value(value: Any) -> None:
     assert b"\n" not in text
 
 
-@given(st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), st.integers()), st.randoms())
+@given(st.dictionaries(TEXTS, st.integers()), st.randoms())
+@LOOSE
 def test_the_order_of_keys_does_not_matter(value: dict[str, int], random: Any) -> None:
     items = list(value.items())
     random.shuffle(items)
@@ -71,6 +72,7 @@ def test_the_order_of_keys_does_not_matter(value: dict[str, int], random: Any) -
 
 
 @given(JSON, JSON)
+@LOOSE
 def test_other_values_have_other_digests(one: Any, other: Any) -> None:
     assert (digest_json(one) == digest_json(other)) == (canonical_json(one) == canonical_json(other))
 

@@ -8,7 +8,7 @@ from itertools import product
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -192,7 +192,13 @@ class LedgerMachine(RuleBasedStateMachine):
 
 def test_no_interleaving_of_calls_and_crashes_passes_a_cap() -> None:
     run_state_machine_as_test(
-        LedgerMachine, settings=settings(max_examples=80, stateful_step_count=30, deadline=None)
+        LedgerMachine,
+        settings=settings(
+            max_examples=80,
+            stateful_step_count=30,
+            deadline=None,
+            suppress_health_check=[HealthCheck.too_slow],
+        ),
     )
 
 

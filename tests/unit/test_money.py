@@ -7,7 +7,7 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from oa_compile.money import (
@@ -21,6 +21,8 @@ from oa_compile.money import (
     parse_amount,
 )
 
+LOOSE = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""The machine may be busy: how long an example takes says nothing."""
 RATE = Rate(Decimal(100_000))
 MSATS = st.integers(0, MAX_MSAT)
 RATES = st.decimals("0.01", "10000000", places=2).map(Rate)
@@ -131,6 +133,7 @@ def test_what_is_no_number_of_dollars_is_refused(usd: Any) -> None:
 
 
 @given(RATES, st.decimals(0, 10_000, allow_nan=False, places=40))
+@LOOSE
 def test_a_price_is_never_understated_nor_overstated_by_one_msat(rate: Rate, usd: Decimal) -> None:
     exact = Fraction(usd) / Fraction(rate.usd_per_btc) * MSAT_PER_BTC
     msat = rate.to_msat(usd)
@@ -155,16 +158,19 @@ def test_rounding_is_up_and_only_where_something_is_left(usd: str | float, rate:
 
 
 @given(MSATS)
+@LOOSE
 def test_dollars_and_back(msat: int) -> None:
     assert RATE.to_msat(RATE.to_usd(msat)) == msat
 
 
 @given(RATES, MSATS, MSATS)
+@LOOSE
 def test_more_msat_are_more_dollars(rate: Rate, one: int, other: int) -> None:
     assert rate.to_usd(one) + rate.to_usd(other) == rate.to_usd(one + other)
 
 
 @given(MSATS, st.sampled_from([("msat", 1), ("sat", MSAT_PER_SAT), ("btc", MSAT_PER_BTC)]))
+@LOOSE
 def test_every_unit_says_the_same(msat: int, unit: tuple[str, int]) -> None:
     name, scale = unit
     assert parse_amount(f"{Decimal(msat) / scale:f}{name}", RATE) == msat
@@ -173,6 +179,7 @@ def test_every_unit_says_the_same(msat: int, unit: tuple[str, int]) -> None:
 
 
 @given(st.integers(0, 10**12))
+@LOOSE
 def test_what_is_shown_can_be_written(msat: int) -> None:
     """Below 100 sat exactly, above to a tenth of a sat."""
     shown = parse_amount(format_msat(msat).replace(",", ""), RATE)
