@@ -37,7 +37,7 @@ def _told(view: RunView, line: Line) -> str | None:
         case Attempt():
             return _tenth(view) if line.event.outcome in {"ok", "refused"} else None
         case Evaluated():
-            return _evaluated(view, line.event)
+            return None if _heard(view, line.event) else _evaluated(view, line.event)
         case Decided(candidate=candidate, kept=kept, reason=reason):
             return f"{'kept' if kept else 'dropped'} {view.name(candidate)}: {reason}"
         case PhaseStarted(phase=phase):
@@ -70,6 +70,15 @@ def _tenth(view: RunView) -> str | None:
     if left is not None:
         parts.append(f"{duration(left)} left")
     return ", ".join(parts)
+
+
+def _heard(view: RunView, event: Evaluated) -> bool:
+    """Whether this tells nothing new: searches try the same candidate again, and the journal answers."""
+    tried = view.candidates[event.candidate].evaluations
+    return event.calls == 0 and any(
+        (before.event.split, before.event.scope, before.event.rows) == (event.split, event.scope, event.rows)
+        for before in tried[:-1]
+    )
 
 
 def _evaluated(view: RunView, event: Evaluated) -> str:

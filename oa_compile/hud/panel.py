@@ -136,7 +136,12 @@ def _evaluations(view: RunView, width: int, rows: int) -> Table:
     table.add_column(justify="right", no_wrap=True)
     table.add_column(no_wrap=True, ratio=1)
     baseline = view.baseline
-    latest = list(islice(reversed(view.evaluations.values()), rows))
+    # A candidate tried again without a call tells nothing new: its first row stands.
+    told: dict[tuple[object, ...], Evaluation] = {}
+    for evaluation in view.evaluations.values():
+        event = evaluation.event
+        told.setdefault((event.candidate, event.split, event.scope, event.score), evaluation)
+    latest = list(islice(reversed(told.values()), rows))
     for evaluation in reversed(latest):
         candidate = view.candidates[evaluation.event.candidate]
         decision = candidate.decision
