@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import NoneType, UnionType
+from types import FrameType, NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -449,6 +449,41 @@ def test_an_interrupt_after_the_last_byte_undoes_the_line_too(
     assert messages(path) == ["one", "two"]
 
 
+def test_an_interrupt_before_any_statement_leaves_a_journal(path: Path) -> None:
+    """Ctrl-C before each line of `append` and what it calls, one after the other."""
+    ours = journal_module.__file__
+    hit: set[tuple[str, int]] = set()
+
+    def tracer(frame: FrameType, what: str, _arg: object) -> Any:
+        place = (frame.f_code.co_name, frame.f_lineno)
+        if frame.f_code.co_filename != ours:
+            return None
+        if what == "line" and place not in hit:
+            hit.add(place)
+            raise KeyboardInterrupt
+        return tracer
+
+    before = sys.gettrace()
+    with Journal(path) as journal:
+        interrupted = True
+        while interrupted:
+            sys.settrace(tracer)
+            try:
+                journal.append(note("maybe"))
+                interrupted = False
+            except KeyboardInterrupt:
+                pass
+            finally:
+                sys.settrace(before)
+            journal.append(note("surely"))
+        whole = path.read_bytes()
+    assert {name for name, _ in hit} >= {"append", "_write"}
+    assert whole.endswith(b"\n")
+    assert messages(path).count("surely") == len(hit) + 1
+    with Journal(path) as again:
+        assert again.torn_bytes == 0
+
+
 def test_nothing_follows_a_half_line_that_could_not_be_undone(path: Path, disk: Disk) -> None:
     with Journal(path) as journal:
         journal.append(note("one"))
@@ -525,3 +560,4 @@ def test_closing_while_another_thread_syncs_is_no_error(path: Path, monkeypatch:
     closer.join()
     assert failures == []
     assert len(list(read(path))) == 1
+    journal._sync()  # a thread that comes to it after the close: everything is on the disk
