@@ -147,9 +147,8 @@ def main() -> None:
                 with peer(folder):
                     seconds[name].append(work(options.calls, options.threads, round_ * options.calls))
     median = {name: statistics.median(values) for name, values in seconds.items()}
-    print(
-        f"{'peer':<12}{'calls/s':>10}{'ms/call':>10}   {options.calls} calls, {options.threads} threads, median of {options.rounds}"
-    )
+    print(f"{options.calls} calls, {options.threads} threads, median of {options.rounds} rounds")
+    print(f"{'peer':<12}{'calls/s':>10}{'ms/call':>10}")
     for name, value in median.items():
         print(f"{name:<12}{options.calls / value:>10,.0f}{1000 * value / options.calls:>10.3f}")
     # Ratios within a round, so that a machine that slows down slows all three.
