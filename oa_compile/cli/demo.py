@@ -166,7 +166,7 @@ def _summary(results: dict[str, Any], *, run: Path, seconds: float) -> LoopSumma
         verdict=judged["sentence"],
         costs=tuple(costs.values()),
         rate=read_inputs(open_run(run)).config.money.rate,
-        saved=results["optimize"]["calls"]["saved"] + results["replay"]["calls_from_journal"],
+        saved=results["optimize"]["calls"]["saved"],
         seconds=seconds,
         replay_identical=results["replay"]["identical"],
         artifact_digest=results["optimize"]["digest"],

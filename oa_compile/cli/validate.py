@@ -42,6 +42,7 @@ def validate(
     The artifact and its parent are scored once; asked again, the recorded answers are judged. Exit 0
     when all gates are passed, 1 when one is missed, 4 when it could not be judged.
     """
+    from oa_compile.artifact.folder import RunFolder
     from oa_compile.validate.runner import ask
     from oa_compile.validate.runner import validate as judge
 
@@ -53,6 +54,8 @@ def validate(
     with open_lanes(config, [question.lane], screen=screen) as lanes, shown(screen) as display:
         validation = judge(question, lanes=lanes, listener=display.update, on_saved=display.count_saved)
     _tell(validation, chosen, screen=screen)
+    if chosen == "text" and (bundle := RunFolder(question.artifact.parent).bundle).is_file():
+        screen.show(f"\nnext  oacompile replay {bundle}")
     return validation.exit_code
 
 

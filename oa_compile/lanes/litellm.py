@@ -169,6 +169,8 @@ class LiteLLMLane:
             text = refusal or ("" if finish in {"length", "content_filter"} else None)
         if not isinstance(text, str):
             raise LaneFault("malformed", "the answer has no content", billed=True)
+        if any("\ud800" <= letter <= "\udfff" for letter in text):  # half of a character has no UTF-8 form
+            raise LaneFault("malformed", "the answer holds half of a character", billed=True)
         usage, spent = self._spent(response, request)
         model = str(getattr(response, "model", None) or "")
         return ChatAnswer(text=text, usage=usage, finish_reason=finish, model=model), spent

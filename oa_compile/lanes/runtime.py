@@ -140,7 +140,17 @@ class Runtime:
             ),
             sync=True,
         )
+        if self.resumed:
+            self._note_versions(_started(history).versions, started.versions)
         self._settle_abandoned()
+
+    def _note_versions(self, before: Mapping[str, str], now: Mapping[str, str]) -> None:
+        """Another version of an optimizer may search otherwise, and then asks for calls anew."""
+        moved = {name: (before.get(name, "-"), new) for name, new in now.items() if before.get(name) != new}
+        changed = [f"{name} {old} -> {new}" for name, (old, new) in moved.items()]
+        if changed:
+            message = f"versions changed since the run began ({', '.join(changed)}): it may go another way"
+            self.journal.append(Noted(code="versions", message=message, data={"severity": "warning"}))
 
     @staticmethod
     def _check_same_run(history: list[AnyEvent], started: RunStarted) -> None:

@@ -88,7 +88,7 @@ def text(validation: Validation) -> list[str]:
         ("left out for infrastructure faults", evidence.excluded),
     ):
         if rows:
-            lines.append(f"  {label} ({len(rows)}): {_listed([row.example for row in rows])}")
+            lines.append(f"  {label} ({len(rows)}): {_listed([short(row.example) for row in rows])}")
     lines.append(f"  cost: {cost_line(validation)}")
     return [printable(line) for line in lines]
 

@@ -72,6 +72,16 @@ def told(subject: Lane, asked: ChatRequest = ASKED) -> tuple[LaneFault | Request
         ),
         pytest.param(wire.no_choices(), "malformed", True, id="no-choices"),
         pytest.param(wire.no_content(), "malformed", True, id="no-content"),
+        pytest.param(
+            Reply(
+                body=b'{"id": "x", "object": "chat.completion", "created": 1, "model": "m", "choices": '
+                b'[{"index": 0, "finish_reason": "stop", '
+                b'"message": {"role": "assistant", "content": "\\ud83d"}}]}'
+            ),
+            "malformed",
+            True,
+            id="half-a-character",
+        ),
     ],
 )
 def test_a_failure_is_told_as_what_it_is(server: OpenAIServer, reply: Reply, kind: str, billed: bool) -> None:

@@ -180,7 +180,10 @@ def test_versions_and_budgets_may_change_and_the_settings_are_told(opened: Open,
     opened()
     settings = {"budget": {"calls": 9}}
     opened(msgspec.structs.replace(STARTED, settings=settings, versions={"dspy": "3.4.2"}))
-    assert written(path)[-1] == SegmentStarted(pid=os.getpid(), resumed=1, settings=settings)
+    *_, segment, noted = written(path)
+    assert segment == SegmentStarted(pid=os.getpid(), resumed=1, settings=settings)
+    assert isinstance(noted, Noted)
+    assert "dspy 3.4.1 -> 3.4.2" in noted.message
 
 
 def test_a_journal_that_begins_in_the_middle_is_refused(opened: Open, path: Path) -> None:
