@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from oa_compile.errors import UsageError
+from oa_compile.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from oa_compile.cli.output import Output
     from oa_compile.events import Line
     from oa_compile.hud.view import RunView
@@ -103,9 +107,39 @@ def shown(screen: Output) -> Iterator[Shown]:
 
     view = RunView()
     run = Shown(view, lambda _line: None)
-    with live(view, console=screen.log, enabled=screen.interactive, saved=lambda: run.saved) as display:
+    with (
+        _second_interrupt_leaves(screen),
+        live(view, console=screen.log, enabled=screen.interactive, saved=lambda: run.saved) as display,
+    ):
         run.update = display.update
         yield run
+
+
+@contextlib.contextmanager
+def _second_interrupt_leaves(screen: Output) -> Iterator[None]:
+    """The first Ctrl-C is the run's, which settles what is under way; the second ends the process at
+    once, wherever it comes: also while the interpreter waits for threads that wait for a lane.
+    """
+    interrupts = 0
+
+    def handler(number: int, frame: FrameType | None) -> None:
+        nonlocal interrupts
+        interrupts += 1
+        if interrupts == 1:
+            signal.default_int_handler(number, frame)
+        if screen.interactive:
+            os.write(2, b"\x1b[?25h\n")  # the panel hid the cursor
+        os._exit(ExitCode.INTERRUPTED)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, handler)
+    try:
+        yield
+    finally:
+        if not interrupts:
+            signal.signal(signal.SIGINT, before)
 
 
 def leave_at_once(code: int) -> None:

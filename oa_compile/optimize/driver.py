@@ -6,10 +6,8 @@ Owns the order of things and what each kind of stop leaves behind; searching is 
 
 from __future__ import annotations
 
-import contextlib
-import io
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from dspy.utils.exceptions import AdapterParseError
@@ -21,7 +19,6 @@ from oa_compile.errors import (
     BudgetExhausted,
     Divergence,
     Interrupted,
-    LaneError,
     OacompileError,
     StopRun,
     UsageError,
@@ -31,23 +28,15 @@ from oa_compile.events import ForecastMade, Noted, PhaseStarted, RunFinished, Ru
 from oa_compile.journal import Listener
 from oa_compile.lanes.lane import Lane
 from oa_compile.lanes.recorded import Recording
-from oa_compile.lanes.runtime import Runtime, stage_of
+from oa_compile.lanes.runtime import SETTLED_WITHIN, Runtime, stage_of
+from oa_compile.optimize.apart import run_apart
 from oa_compile.optimize.assemble import Chosen, assemble, choose
 from oa_compile.optimize.forecast import forecast
 from oa_compile.optimize.optimizer import Job
 from oa_compile.optimize.plan import Plan
 from oa_compile.optimize.preflight import probe_proposer
-from oa_compile.optimize.recorder import CandidateRecorder
+from oa_compile.optimize.recorder import CandidateRecorder, RecordedSearch
 from oa_compile.signatures.state import dump_state, state_digest
-
-
-@dataclass(frozen=True, slots=True)
-class RecordedEnd:
-    """How a recorded run ended: a strict replay of a partial run must stop where it stopped."""
-
-    status: RunStatus
-    reason: str
-    evaluations: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +76,11 @@ def run_compile(
     listener: Listener | None = None,
     on_saved: Callable[[], None] | None = None,
     recording: Recording | None = None,
-    recorded_end: RecordedEnd | None = None,
+    recorded: RecordedSearch | None = None,
 ) -> Outcome:
     """Run, resume or replay the compile of `folder`.
 
-    With `recorded_end` this is a strict replay: recorded faults happen again, and a recorded stop
+    With `recorded` this is a strict replay: recorded faults happen again, and a recorded stop
     stops it. Raises what cannot leave an artifact behind: UsageError, Divergence, JournalWriteError.
     """
     runtime = Runtime(
@@ -100,16 +89,16 @@ def run_compile(
         config=plan.inputs.config,
         lanes=lanes,
         recording=recording,
-        replay_faults=recorded_end is not None,
+        replay_faults=recorded is not None,
         listener=listener,
     )
     if on_saved is not None:
         runtime.calls.on_saved = on_saved
     try:
-        outcome = _Compile(folder, plan, runtime).run(recorded_end)
+        outcome = _Compile(folder, plan, runtime, recorded).run()
     finally:
         runtime.close()
-    if outcome.manifest is not None and recorded_end is None:
+    if outcome.manifest is not None and recorded is None:
         digest = write_bundle(folder)
         return Outcome(
             folder, outcome.status, outcome.manifest, outcome.error, outcome.made, outcome.saved, digest
@@ -120,10 +109,13 @@ def run_compile(
 class _Compile:
     """One compile under way."""
 
-    def __init__(self, folder: RunFolder, plan: Plan, runtime: Runtime) -> None:
+    def __init__(
+        self, folder: RunFolder, plan: Plan, runtime: Runtime, recorded: RecordedSearch | None
+    ) -> None:
         self.folder = folder
         self.plan = plan
         self.runtime = runtime
+        self.recorded = recorded
         self.started_ms = time.time_ns() // 1_000_000
         self.recorder = CandidateRecorder(
             append=runtime.journal.append,
@@ -131,21 +123,21 @@ class _Compile:
             calls=runtime.calls,
             examples={"train": plan.inputs.train.records, "val": plan.val_records},
             max_fault_share=plan.inputs.config.run.max_fault_share,
+            recorded=recorded,
         )
         self.recorder.begin(plan.program)
         self._phases = sum(isinstance(event, PhaseStarted) for event in runtime.history)
         self._phase = 0
 
-    def run(self, recorded_end: RecordedEnd | None) -> Outcome:
+    def run(self) -> Outcome:
         self._note_plan()
         error: OacompileError | None = None
         winner: str | None = None
         try:
-            winner = self._search()
+            winner = run_apart(self._search, log=self.folder.log, on_interrupt=self.runtime.calls.interrupt)
         except StopRun as stop:
             error = stop.error
         except KeyboardInterrupt:
-            self.runtime.calls.interrupt()
             error = self.runtime.calls.stopped_by
         except AdapterParseError as parse_error:
             error = _unparseable(parse_error)
@@ -155,20 +147,20 @@ class _Compile:
             if error is None:
                 self._finish("failed", f"{type(unexpected).__name__}: {unexpected}", None)
                 raise
-        if recorded_end is not None:
-            error = self._as_recorded(error, recorded_end)
+        self.runtime.calls.wait_idle(SETTLED_WITHIN)
+        self.recorder.close()
+        error = self._as_recorded(error)
         if isinstance(error, Divergence):
             raise error
-        self.runtime.calls.wait_idle(5.0)
         self.recorder.finish()
         return self._leave(winner, error)
 
     def _search(self) -> str:
         plan, runtime = self.plan, self.runtime
         task = runtime.lm("compile", "task")
-        proposer = runtime.lm("compile", "proposer")
+        proposer = runtime.lm("compile", "proposer" if plan.optimizer.proposes(plan.settings) else "task")
         score = score_function(plan.metric, stop=runtime.calls.stop)
-        with _quiet(self.folder), runtime.context(task, callbacks=[self.recorder]):
+        with runtime.context(task, callbacks=[self.recorder, self.recorder.faults]):
             if plan.optimizer.proposes(plan.settings) and plan.inputs.config.optimizer.preflight:
                 self._enter("preflight")
                 stage = stage_of(plan.inputs.config, "compile")
@@ -228,6 +220,7 @@ class _Compile:
             "baseline": base.score if base else None,
             "best": best.score if best else None,
             "evaluations": self.recorder.evaluations,
+            "candidates": self.recorder.candidates,
             "calls": {"made": tally.made, "saved": tally.saved, "faults": tally.faults},
         }
         self.runtime.journal.append(
@@ -237,13 +230,13 @@ class _Compile:
             sync=True,
         )
 
-    def _as_recorded(self, error: OacompileError | None, end: RecordedEnd) -> OacompileError | None:
+    def _as_recorded(self, error: OacompileError | None) -> OacompileError | None:
         """A replayed call that is missing where the recorded run stopped is that stop, not a divergence."""
-        stopped_there = end.status != "complete" and self.recorder.evaluations == end.evaluations
-        if isinstance(error, Divergence) and stopped_there:
-            if end.status == "partial":
-                return BudgetExhausted(end.reason, cap="")
-            return Interrupted(end.reason) if end.status == "interrupted" else LaneError(end.reason)
+        end = self.recorded
+        if isinstance(error, Divergence) and end is not None and end.error is not None:
+            reached = (self.recorder.evaluations, self.recorder.candidates)
+            if reached == (end.evaluations, end.candidates):
+                return end.error
         return error
 
     def _note_plan(self) -> None:
@@ -269,12 +262,3 @@ def _unparseable(error: AdapterParseError) -> UsageError:
         f"the proposer wrote what the optimizer cannot read: {answer!r}",
         hint="name a larger model as stages.compile.proposer, or search demos only",
     )
-
-
-@contextlib.contextmanager
-def _quiet(folder: RunFolder) -> Iterator[None]:
-    """Optimizers print, log and draw bars, up to hundreds of kB: it goes to the run's log."""
-    with folder.log.open("a", encoding="utf-8", errors="replace") as log:
-        sink: io.TextIOBase = log
-        with contextlib.redirect_stdout(sink), contextlib.redirect_stderr(sink):
-            yield

@@ -2,8 +2,8 @@
 
 Hangs on DSPy's evaluate hook, the one place that sees the candidates of all three optimizers. It
 writes events, keeps the best candidate so far, and sees to it that an infrastructure fault never
-counts as a wrong answer: a faulted example gets the mean of the answered ones, its candidate is
-marked invalid and cannot win, and too many faults stop the run.
+counts as a wrong answer: a candidate with a faulted example is marked invalid and cannot win, and too
+many faults stop the run.
 """
 
 from __future__ import annotations
@@ -18,12 +18,25 @@ from dspy.utils.callback import BaseCallback
 
 from oa_compile.dataset import ExampleRecord
 from oa_compile.digest import digest_json
-from oa_compile.errors import LaneError
+from oa_compile.errors import LaneError, OacompileError
 from oa_compile.events import AnyEvent, Candidate, Decided, Evaluated, ExampleScore
 from oa_compile.lanes.calls import Calls, Tally
+from oa_compile.optimize.faults import FaultWatch, Watched, fault_kinds, neutralise
 from oa_compile.signatures.state import State, dump_state, state_digest
 
 Split = Literal["train", "val"]
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedSearch:
+    """What a strict replay must keep to. `evaluated` are the recorded run's evaluations; when the run
+    was stopped by `error`, it had finished `evaluations` and seen `candidates` by then.
+    """
+
+    evaluated: tuple[Evaluated, ...] = ()
+    error: OacompileError | None = None
+    evaluations: int = 0
+    candidates: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +55,7 @@ class _Open:
 
     candidate: str
     tally: Tally
-    size: int
+    faults: Watched
 
 
 @dataclass(slots=True)
@@ -67,6 +80,7 @@ class CandidateRecorder(BaseCallback):  # type: ignore[misc]
         calls: Calls,
         examples: Mapping[Split, Iterable[ExampleRecord]],
         max_fault_share: float,
+        recorded: RecordedSearch | None = None,
     ) -> None:
         self._append = append
         self._calls = calls
@@ -77,14 +91,17 @@ class CandidateRecorder(BaseCallback):  # type: ignore[misc]
         self._open: dict[str, _Open] = {}
         self._fates: dict[str, _Fate] = {}
         self._ids: dict[int, tuple[Any, str]] = {}
+        self._closed = False
+        self.faults = FaultWatch()
         self._ordinal = 0
         self._parent = ""
         self._latest = ""
         self.baseline = ""
         self.best: Standing | None = None
         self._written: set[tuple[str, object]] = set()
-        self._recorded: dict[int, Evaluated] = {}
-        calls.tolerates_faults = lambda: bool(self._open)
+        self._end = recorded if recorded is not None and recorded.error is not None else None
+        self._recorded = {event.ordinal: event for event in recorded.evaluated} if recorded else {}
+        calls.tolerates_faults = lambda: self.faults.watching
         for event in history:
             if isinstance(event, Candidate):
                 self._written.add(("candidate", event.candidate))
@@ -126,30 +143,43 @@ class CandidateRecorder(BaseCallback):  # type: ignore[misc]
 
     def on_evaluate_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
         """An evaluation begins: name its candidate."""
+        del instance
+        if self._closed:
+            return
         program = inputs["program"]
-        devset = inputs.get("devset") or instance.devset
         state = dump_state(program)
         digest = state_digest(state)
         with self._lock:
             if digest not in self._fates:
+                self._check_end(self._end is not None and len(self._fates) >= self._end.candidates)
                 self._introduce(digest, state, parent=self._parent, origin=self._origin(state))
             tally = self._calls.tally
             now = Tally(made=tally.made, saved=tally.saved, faults=tally.faults, msat=tally.msat)
-            self._open[call_id] = _Open(digest, now, len(devset))
+            self._open[call_id] = _Open(digest, now, self.faults.begin(program))
 
     def on_evaluate_end(self, call_id: str, outputs: Any, exception: BaseException | None = None) -> None:
         """An evaluation ended: write its scores, and take faults out of them."""
         with self._lock:
             opened = self._open.pop(call_id, None)
-            if opened is None or outputs is None or exception is not None:
+            if opened is None:
                 return
-            faults = self._calls.tally.faults - opened.tally.faults
-            kinds = self._calls.tally.fault_kinds[-faults:] if faults else []
-            rows = self._as_recorded([self._row(row, kinds) for row in outputs.results])
-            self._neutralise(outputs, rows)
+            self.faults.end(opened.faults)
+            if self._closed or outputs is None or exception is not None:
+                return
+            self._check_end(self._end is not None and self._ordinal >= self._end.evaluations)
+            rows = self._as_recorded([self._row(row, opened) for row in outputs.results])
+            self._check_faults(rows)
+            neutralise(outputs, rows)
             self._finish(opened, rows)
 
     # -- inside ----------------------------------------------------------------------------------
+
+    def _check_end(self, reached: bool) -> None:  # noqa: FBT001
+        """Stop a replay where the recorded run was stopped. Its last calls may have been answered after
+        it was stopped, so that they are all there and would carry the replay further.
+        """
+        if reached and self._end is not None and self._end.error is not None:
+            raise self._calls.stop(self._end.error)
 
     def _introduce(self, digest: str, state: State, *, parent: str, origin: str) -> None:
         self._fates[digest] = _Fate(state, parent)
@@ -172,12 +202,18 @@ class CandidateRecorder(BaseCallback):  # type: ignore[misc]
                 words.append(f"{where}{labeled} labeled and {own} bootstrapped demos")
         return ", ".join(words) or "the program as written"
 
-    def _row(self, row: tuple[Any, Any, Any], fault_kinds: list[str]) -> ExampleScore:
+    def _row(self, row: tuple[Any, Any, Any], opened: _Open) -> ExampleScore:
         example, prediction, score = row
-        failed = isinstance(prediction, dspy.Prediction) and not prediction.keys()
-        if failed and fault_kinds:
-            return ExampleScore(example=self._example_id(example), score=None, fault=fault_kinds[-1])
-        return ExampleScore(example=self._example_id(example), score=_number(score))
+        name = self._example_id(example)
+        kind = opened.faults.of(example)
+        if not kind and isinstance(prediction, dspy.Prediction) and not prediction.keys():
+            # A fault in a thread of the program's own belongs to some example that came to nothing.
+            faults = self._calls.tally.faults - opened.tally.faults
+            if faults > len(opened.faults.faults):
+                kind = self._calls.tally.fault_kinds[-1]
+        if kind:
+            return ExampleScore(example=name, score=None, fault=kind)
+        return ExampleScore(example=name, score=_number(score))
 
     def _as_recorded(self, rows: list[ExampleScore]) -> list[ExampleScore]:
         """Faults this evaluation had when it was first made stay faults: the search went on from them,
@@ -195,28 +231,17 @@ class CandidateRecorder(BaseCallback):  # type: ignore[misc]
             known = self._ids[id(example)] = (example, digest_json(record))
         return known[1]
 
-    def _neutralise(self, outputs: Any, rows: list[ExampleScore]) -> None:
-        """Give faulted examples the mean of the answered ones, in what the optimizer sees."""
-        answered = [row.score for row in rows if row.score is not None]
-        faulted = len(rows) - len(answered)
-        if not faulted:
-            return
-        if not answered or faulted > self._max_fault_share * len(rows):
+    def _check_faults(self, rows: list[ExampleScore]) -> None:
+        """Stop the run when so many examples failed that an evaluation says nothing."""
+        faulted = sum(row.score is None for row in rows)
+        if faulted and (faulted == len(rows) or faulted > self._max_fault_share * len(rows)):
             raise self._calls.stop(
                 LaneError(
                     f"{faulted} of {len(rows)} examples of one evaluation failed on the lane "
-                    f"({rows_fault(rows)}), above max_fault_share = {self._max_fault_share:g}",
+                    f"({fault_kinds(rows)}), above max_fault_share = {self._max_fault_share:g}",
                     hint="when the lane is well again, go on with --resume; nothing was scored 0",
                 )
             )
-        mean = sum(answered) / len(answered)
-        traced = any(isinstance(prediction, tuple) for _, prediction, _ in outputs.results)
-        nothing: Any = (dspy.Prediction(), []) if traced else dspy.Prediction()
-        outputs.results = [
-            (example, nothing, mean) if row.score is None else (example, prediction, score)
-            for (example, prediction, score), row in zip(outputs.results, rows, strict=True)
-        ]
-        outputs.score = round(100 * mean, 2)
 
     def _finish(self, opened: _Open, rows: list[ExampleScore]) -> None:
         split: Split = "val" if all(self._splits.get(row.example) == "val" for row in rows) else "train"
@@ -281,6 +306,11 @@ class CandidateRecorder(BaseCallback):  # type: ignore[misc]
         with self._lock:
             self._decide(self._latest, kept=kept, reason=reason)
 
+    def close(self) -> None:
+        """Take nothing in any more: what a search that is stuck in a call still does comes too late."""
+        with self._lock:
+            self._closed = True
+
     def finish(self) -> None:
         """Say why candidates that only saw minibatches went no further."""
         for digest, fate in self._fates.items():
@@ -303,11 +333,6 @@ class CandidateRecorder(BaseCallback):  # type: ignore[misc]
         if name not in self._written:
             self._written.add(name)
             self._append(event)
-
-
-def rows_fault(rows: Iterable[ExampleScore]) -> str:
-    """The kinds of fault in some rows, for a sentence."""
-    return ", ".join(sorted({row.fault for row in rows if row.fault})) or "unknown"
 
 
 def _number(score: Any) -> float:

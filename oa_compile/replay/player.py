@@ -17,13 +17,22 @@ from oa_compile.artifact.bundle import open_bundle
 from oa_compile.artifact.folder import RunFolder, open_run, read_inputs
 from oa_compile.artifact.manifest import Manifest, load_manifest
 from oa_compile.chat import ChatAnswer, ChatRequest
-from oa_compile.errors import DigestMismatch, Divergence, UsageError
+from oa_compile.errors import (
+    BudgetExhausted,
+    DigestMismatch,
+    Divergence,
+    Interrupted,
+    LaneError,
+    OacompileError,
+    UsageError,
+)
 from oa_compile.events import Evaluated, Line, RunFinished, RunStarted
 from oa_compile.journal import Listener, read
 from oa_compile.lanes.lane import Account, Lane, Quote
 from oa_compile.lanes.recorded import RecordedLane, Recording, divergence, recorded_answers
-from oa_compile.optimize.driver import Outcome, RecordedEnd, run_compile, started_event
+from oa_compile.optimize.driver import Outcome, run_compile, started_event
 from oa_compile.optimize.plan import Plan, make_plan
+from oa_compile.optimize.recorder import RecordedSearch
 from oa_compile.signatures.build import python_files
 
 LaneFactory = Callable[[Plan], Mapping[str, Lane]]
@@ -34,7 +43,7 @@ class Recorded:
     """A run as its journal tells it."""
 
     started: RunStarted
-    end: RecordedEnd
+    search: RecordedSearch
     recording: Recording
     manifest: Manifest
 
@@ -80,9 +89,23 @@ def read_recorded(folder: RunFolder) -> Recorded:
     finished = [line.event for line in lines if isinstance(line.event, RunFinished)]
     if not finished:
         raise UsageError(f"{folder.journal}: the run did not end", hint="finish it with --resume first")
-    evaluations = max((line.event.ordinal for line in lines if isinstance(line.event, Evaluated)), default=0)
-    end = RecordedEnd(finished[-1].status, finished[-1].reason, evaluations)
-    return Recorded(first, end, recorded_answers(lines), load_manifest(folder.artifact))
+    end = finished[-1]
+    search = RecordedSearch(
+        evaluated=tuple(line.event for line in lines if isinstance(line.event, Evaluated)),
+        error=_stopped_by(end),
+        evaluations=end.results.get("evaluations", 0),
+        candidates=end.results.get("candidates", 0),
+    )
+    return Recorded(first, search, recorded_answers(lines), load_manifest(folder.artifact))
+
+
+def _stopped_by(end: RunFinished) -> OacompileError | None:
+    """What stopped a recorded run, None when it ran to its end."""
+    if end.status == "complete":
+        return None
+    if end.status == "partial":
+        return BudgetExhausted(end.reason, cap="")
+    return Interrupted(end.reason) if end.status == "interrupted" else LaneError(end.reason)
 
 
 def replay(
@@ -114,7 +137,7 @@ def replay(
             listener=listener,
             on_saved=on_saved,
             recording=recorded.recording,
-            recorded_end=recorded.end,
+            recorded=recorded.search,
         )
         return _compared(recorded, outcome)
 

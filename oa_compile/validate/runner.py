@@ -26,14 +26,22 @@ from oa_compile.artifact.manifest import (
 )
 from oa_compile.dataset import Split, load_card, load_split
 from oa_compile.digest import digest_json, short
-from oa_compile.errors import DigestMismatch, OacompileError, StopRun, UsageError
+from oa_compile.errors import DigestMismatch, Interrupted, OacompileError, StopRun, UsageError
 from oa_compile.evaluate.examples import score_function
 from oa_compile.evaluate.metrics import Metric, build_metric
 from oa_compile.evaluate.scoring import score_program
-from oa_compile.events import Candidate, Evaluated, ExampleScore, ForecastMade, RunFinished, RunStarted
+from oa_compile.events import (
+    Candidate,
+    Evaluated,
+    ExampleScore,
+    ForecastMade,
+    RunFinished,
+    RunStarted,
+    RunStatus,
+)
 from oa_compile.journal import Listener
 from oa_compile.lanes.lane import Lane
-from oa_compile.lanes.runtime import Runtime, stage_of
+from oa_compile.lanes.runtime import SETTLED_WITHIN, Runtime, stage_of
 from oa_compile.signatures.build import build_program
 from oa_compile.signatures.state import State, apply_state, dump_state, field_types, read_state, state_digest
 from oa_compile.spec.config import Config
@@ -181,7 +189,9 @@ def validate(
 
 
 def _finished(runtime: Runtime, error: OacompileError) -> OacompileError:
-    runtime.journal.append(RunFinished(status="failed", reason=error.message), sync=True)
+    runtime.calls.wait_idle(SETTLED_WITHIN)
+    status: RunStatus = "interrupted" if isinstance(error, Interrupted) else "failed"
+    runtime.journal.append(RunFinished(status=status, reason=error.message), sync=True)
     return error
 
 

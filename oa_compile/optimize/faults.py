@@ -1,0 +1,106 @@
+"""Keeps faults of the infrastructure out of scores: whose example met one, and what it counts then.
+
+Owns telling faulted examples from wrong ones, and taking the faulted out of what an optimizer sees.
+Whether a candidate is valid and when a run stops is the recorder's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+import dspy
+from dspy.utils.callback import BaseCallback
+
+from oa_compile.evaluate.scoring import fault_in
+from oa_compile.events import ExampleScore
+
+_run: ContextVar[str] = ContextVar("oa_compile_program_run", default="")
+"""DSPy's id of the program run that this thread is in."""
+
+
+@dataclass(slots=True)
+class Watched:
+    """The faults of one evaluation: (inputs of the example, kind of fault)."""
+
+    program: dspy.Module
+    faults: list[tuple[dict[str, Any], str]] = field(default_factory=list)
+
+    def of(self, example: dspy.Example) -> str:
+        """The kind of fault an example met, "" if none."""
+        if not self.faults:
+            return ""
+        inputs = example.inputs().toDict()
+        return next((kind for other, kind in self.faults if other == inputs), "")
+
+
+class FaultWatch(BaseCallback):  # type: ignore[misc]
+    """Follows each example of an evaluation through its calls.
+
+    The exception a program ends with would not tell: DSPy's evaluation keeps none, and a Python program
+    may have caught the fault and gone on.
+    """
+
+    def __init__(self) -> None:
+        self._open: list[Watched] = []
+        self._running: dict[str, tuple[Watched, dict[str, Any]]] = {}
+
+    def begin(self, program: dspy.Module) -> Watched:
+        """An evaluation of `program` begins."""
+        watched = Watched(program)
+        self._open.append(watched)
+        return watched
+
+    def end(self, watched: Watched) -> None:
+        """It ended."""
+        self._open.remove(watched)
+
+    @property
+    def watching(self) -> bool:
+        """Whether an evaluation is under way."""
+        return bool(self._open)
+
+    def on_module_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
+        """A module runs: if it is a program under evaluation, this thread is in one of its examples."""
+        for watched in self._open:
+            if instance is watched.program:
+                self._running[call_id] = (watched, inputs["kwargs"])
+                _run.set(call_id)
+
+    def on_module_end(self, call_id: str, outputs: Any, exception: BaseException | None = None) -> None:
+        """A module came to its end."""
+        del outputs, exception
+        self._running.pop(call_id, None)
+
+    def on_lm_end(self, call_id: str, outputs: Any, exception: BaseException | None = None) -> None:
+        """A call came to its end."""
+        del call_id, outputs
+        fault = fault_in(exception) if exception is not None else None
+        running = self._running.get(_run.get())
+        if fault is not None and running is not None:
+            watched, inputs = running
+            watched.faults.append((inputs, fault.kind))
+
+
+def neutralise(outputs: Any, rows: list[ExampleScore]) -> None:
+    """Give faulted examples the mean of the answered ones, in what the optimizer sees: no fault moves a
+    candidate up or down. At least one row must have a score.
+    """
+    answered = [row.score for row in rows if row.score is not None]
+    if len(answered) == len(rows):
+        return
+    mean = sum(answered) / len(answered)
+    traced = any(isinstance(prediction, tuple) for _, prediction, _ in outputs.results)
+    nothing: Any = (dspy.Prediction(), []) if traced else dspy.Prediction()
+    outputs.results = [
+        (example, nothing, mean) if row.score is None else (example, prediction, score)
+        for (example, prediction, score), row in zip(outputs.results, rows, strict=True)
+    ]
+    outputs.score = round(100 * mean, 2)
+
+
+def fault_kinds(rows: Iterable[ExampleScore]) -> str:
+    """The kinds of fault in some rows, for a sentence."""
+    return ", ".join(sorted({row.fault for row in rows if row.fault}))
