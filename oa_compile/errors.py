@@ -7,6 +7,7 @@ Owns the error tree and the exit codes; does not format anything for a terminal.
     │   └── SpecError          2  a spec or config that does not hold (carries diagnostics)
     ├── BudgetExhausted        3  a cap was reached
     ├── LaneError              4  a lane or a payment failed; resumable
+    ├── StorageError           4  the disk would not take what must be kept; resumable
     ├── DigestMismatch         5  an artifact, bundle or journal is not what it claims
     ├── Divergence             1  a replay asked for a call that was not recorded
     └── Interrupted          130  Ctrl-C; settled and resumable
@@ -90,6 +91,12 @@ class BudgetExhausted(OacompileError):
 
 class LaneError(OacompileError):
     """A lane could not do its work, and retrying inside the run did not help."""
+
+    exit_code = ExitCode.LANE
+
+
+class StorageError(OacompileError):
+    """The disk would not take what must be kept (full, gone, read-only). Nothing settled is lost."""
 
     exit_code = ExitCode.LANE
 

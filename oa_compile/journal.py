@@ -20,7 +20,7 @@ from pathlib import Path
 
 import msgspec
 
-from oa_compile.errors import DigestMismatch, OacompileError, UsageError
+from oa_compile.errors import DigestMismatch, StorageError, UsageError
 from oa_compile.events import FORMAT_VERSION, AnyEvent, Line
 
 FILE_NAME = "journal.jsonl"
@@ -33,7 +33,7 @@ _decoder = msgspec.json.Decoder(Line)
 Listener = Callable[[Line], None]
 
 
-class JournalWriteError(OacompileError):
+class JournalWriteError(StorageError):
     """The journal could not be written (a full disk, a vanished folder): the run must stop."""
 
 

@@ -7,6 +7,7 @@ provenance instead. Loading checks; nothing is ever unpickled.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from oa_compile.digest import digest_bytes, digest_json
-from oa_compile.errors import DigestMismatch, UsageError
+from oa_compile.errors import DigestMismatch, StorageError, UsageError
 
 MANIFEST = "manifest.json"
 PROGRAM = "program.json"
@@ -110,7 +111,6 @@ def json_bytes(value: Any) -> bytes:
 
 def write_artifact(folder: Path, *, manifest: Manifest, program: bytes, provenance: dict[str, Any]) -> None:
     """Write the three files; the manifest last, so that a torn write leaves no artifact."""
-    folder.mkdir(parents=True, exist_ok=True)
     for name, data in (
         (PROGRAM, program),
         (PROVENANCE, json_bytes(provenance)),
@@ -120,13 +120,22 @@ def write_artifact(folder: Path, *, manifest: Manifest, program: bytes, provenan
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that it is there whole or not at all."""
+    """Write a file so that it is there whole or not at all. Raises StorageError when the disk refuses."""
     part = path.with_name(f".{path.name}.part")
-    with part.open("wb") as handle:
-        handle.write(data)
-        handle.flush()
-        os.fsync(handle.fileno())
-    part.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("wb") as handle:
+            handle.write(data)
+            handle.flush()
+            os.fsync(handle.fileno())
+        part.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink()
+        raise StorageError(
+            f"{path}: cannot write it: {error.strerror}",
+            hint="free some space; a run goes on with --resume, and pays for nothing twice",
+        ) from error
 
 
 def load_manifest(folder: Path) -> Manifest:

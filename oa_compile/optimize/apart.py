@@ -6,6 +6,7 @@ Owns where the interrupt lands and where the prints go; what is searched is the 
 from __future__ import annotations
 
 import contextlib
+import io
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -56,8 +57,31 @@ def run_apart(search: Callable[[], Found], *, log: Path, on_interrupt: Callable[
 def _quiet(path: Path) -> Iterator[None]:
     """Optimizers print, log and draw bars, up to hundreds of kB: it goes to the run's log."""
     with (
-        path.open("a", encoding="utf-8", errors="replace") as log,
+        contextlib.closing(_Log(path)) as log,
         contextlib.redirect_stdout(log),
         contextlib.redirect_stderr(log),
     ):
         yield
+
+
+class _Log(io.TextIOBase):
+    """A log nobody needs: a full disk must not end a search through its prints."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("a", encoding="utf-8", errors="replace")
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError):
+            self._file.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._file.flush()
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._file.close()
