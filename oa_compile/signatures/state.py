@@ -12,6 +12,10 @@ import dspy
 from oa_compile.digest import digest_json
 from oa_compile.errors import DigestMismatch
 
+_PART = frozenset({"traces", "train", "demos", "signature", "lm"})
+_SIGNATURE = frozenset({"instructions", "fields"})
+_FIELD = frozenset({"prefix", "description"})
+
 State = dict[str, Any]
 """Predictor name -> {"instruction": str, "demos": [dict, …], "fields": [{"prefix", "description"}, …]}."""
 
@@ -72,23 +76,40 @@ def read_state(saved: Any, *, predictors: list[str]) -> State:
     """
     if not isinstance(saved, dict):
         raise DigestMismatch("program.json: not an object")
-    parts = {"self": saved} if predictors == ["self"] else {k: v for k, v in saved.items() if k != "metadata"}
-    if list(parts) != predictors and set(parts) != set(predictors):
+    bare = {key: value for key, value in saved.items() if key != "metadata"}
+    parts = {"self": bare} if predictors == ["self"] else bare
+    if set(parts) != set(predictors):
         raise DigestMismatch(f"program.json: its predictors are {sorted(parts)}, the program's {predictors}")
     return {name: _read_part(name, parts[name]) for name in predictors}
 
 
 def _read_part(name: str, part: Any) -> dict[str, Any]:
-    try:
-        signature, demos = part["signature"], part["demos"]
-        instruction, fields = signature["instructions"], signature["fields"]
-        whole = (
-            isinstance(instruction, str)
-            and all(set(field) == {"prefix", "description"} for field in fields)
-            and all(isinstance(demo, dict) for demo in demos)
+    whole = (
+        _has(part, _PART)
+        and _has(part["signature"], _SIGNATURE)
+        and isinstance(part["signature"]["instructions"], str)
+        and isinstance(part["signature"]["fields"], list)
+        and all(
+            _has(field, _FIELD) and all(isinstance(text, str) for text in field.values())
+            for field in part["signature"]["fields"]
         )
-    except (KeyError, TypeError) as error:
-        raise DigestMismatch(f"program.json: predictor `{name}` has no {error}") from error
+        and isinstance(part["demos"], list)
+        and all(isinstance(demo, dict) for demo in part["demos"])
+        and part["lm"] is None  # where a program runs is not what it is
+    )
     if not whole:
-        raise DigestMismatch(f"program.json: predictor `{name}` is not as DSPy saves one")
-    return {"instruction": instruction, "fields": fields, "demos": demos}
+        raise DigestMismatch(
+            f"program.json: predictor `{name}` is not as DSPy saves one",
+            hint="restore it from the bundle; this version reads what DSPy 3.4 writes",
+        )
+    signature = part["signature"]
+    return {
+        "instruction": signature["instructions"],
+        "fields": signature["fields"],
+        "demos": part["demos"],
+    }
+
+
+def _has(value: Any, keys: frozenset[str]) -> bool:
+    """Whether `value` is an object with these keys and no other."""
+    return isinstance(value, dict) and value.keys() == keys
