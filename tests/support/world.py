@@ -188,7 +188,8 @@ def answer(request: ChatRequest, key: str) -> str:
         luck = 0.35 + 0.05 * (len(request.messages) - 2) + 0.3 * unit("instruction", system)
         right = COLOURS[int(unit(thing) * 3)]
         colour = right if unit(thing, system) < luck else COLOURS[int(unit(thing, "wrong") * 3)]
-        return f"[[ ## colour ## ]]\n{colour}\n\n[[ ## completed ## ]]"
+        thought = "[[ ## reasoning ## ]]\nIt looks it.\n\n" if "`reasoning`" in wanted else ""
+        return f"{thought}[[ ## colour ## ]]\n{colour}\n\n[[ ## completed ## ]]"
     names = re.findall(r"^\d+\. `(\w+)`", wanted, flags=re.MULTILINE)
     parts = []
     for name in names:
