@@ -14,7 +14,7 @@ from dspy.utils.exceptions import AdapterParseError
 
 from oa_compile.artifact.bundle import write_bundle
 from oa_compile.artifact.folder import RunFolder
-from oa_compile.artifact.manifest import Manifest
+from oa_compile.artifact.manifest import MANIFEST, Manifest, load_manifest
 from oa_compile.errors import (
     BudgetExhausted,
     Divergence,
@@ -187,12 +187,19 @@ class _Compile:
             status = "interrupted" if isinstance(error, Interrupted) else "failed"
             status = "partial" if isinstance(error, BudgetExhausted) else status
         chosen = choose(self.recorder, winner, note=self._note)
-        manifest = None
-        if chosen is not None:
+        manifest = None if error is None else self._further()
+        if manifest is None and chosen is not None:
             manifest = self._write(chosen, error)
         self._finish(status, error.message if error else "", manifest)
         tally = self.runtime.calls.tally
         return Outcome(self.folder, status, manifest, error, tally.made, tally.saved)
+
+    def _further(self) -> Manifest | None:
+        """The artifact that is there already, if its search had come further than this segment did."""
+        if not (self.folder.artifact / MANIFEST).is_file():
+            return None
+        before = load_manifest(self.folder.artifact)
+        return before if before.search.evaluations > self.recorder.evaluations else None
 
     def _write(self, chosen: Chosen, error: OacompileError | None) -> Manifest:
         totals = self.runtime.ledger
@@ -220,7 +227,6 @@ class _Compile:
             "baseline": base.score if base else None,
             "best": best.score if best else None,
             "evaluations": self.recorder.evaluations,
-            "candidates": self.recorder.candidates,
             "calls": {"made": tally.made, "saved": tally.saved, "faults": tally.faults},
         }
         self.runtime.journal.append(

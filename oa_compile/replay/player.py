@@ -89,23 +89,28 @@ def read_recorded(folder: RunFolder) -> Recorded:
     finished = [line.event for line in lines if isinstance(line.event, RunFinished)]
     if not finished:
         raise UsageError(f"{folder.journal}: the run did not end", hint="finish it with --resume first")
-    end = finished[-1]
+    manifest = load_manifest(folder.artifact)
+    # A later segment may have been stopped before it came as far as this artifact.
+    ends = [end for end in finished if end.artifact == manifest.digest]
+    if not ends:
+        raise DigestMismatch(
+            f"{folder.artifact}: the journal tells of no end that made this artifact",
+            hint="artifact and journal are of different runs",
+        )
     search = RecordedSearch(
         evaluated=tuple(line.event for line in lines if isinstance(line.event, Evaluated)),
-        error=_stopped_by(end),
-        evaluations=end.results.get("evaluations", 0),
-        candidates=end.results.get("candidates", 0),
+        error=None if manifest.status == "complete" else _stopped_by(ends[0], manifest),
+        evaluations=manifest.search.evaluations,
+        candidates=manifest.search.candidates,
     )
-    return Recorded(first, search, recorded_answers(lines), load_manifest(folder.artifact))
+    return Recorded(first, search, recorded_answers(lines), manifest)
 
 
-def _stopped_by(end: RunFinished) -> OacompileError | None:
-    """What stopped a recorded run, None when it ran to its end."""
-    if end.status == "complete":
-        return None
+def _stopped_by(end: RunFinished, manifest: Manifest) -> OacompileError:
+    """What stopped the run that made a partial artifact."""
     if end.status == "partial":
-        return BudgetExhausted(end.reason, cap="")
-    return Interrupted(end.reason) if end.status == "interrupted" else LaneError(end.reason)
+        return BudgetExhausted(manifest.reason, cap="")
+    return Interrupted(manifest.reason) if end.status == "interrupted" else LaneError(manifest.reason)
 
 
 def replay(
