@@ -11,6 +11,9 @@ from oa_compile.optimize.optimizer import Job, Note, PhaseEstimate, Sizes
 from oa_compile.signatures.frozen import Part, Tunable
 from oa_compile.spec.config import CoproSettings, OptimizerName
 
+NEW_BEST = 0.3
+"""Assumed chance that a round finds a predictor a better instruction, for the forecast only."""
+
 
 class Copro:
     """Fulfils Optimizer. COPRO learns from scores alone, so it scores on the valset."""
@@ -34,22 +37,29 @@ class Copro:
     def forecast(self, settings: CoproSettings, *, sizes: Sizes) -> list[PhaseEstimate]:
         breadth, depth, count = settings.breadth, settings.depth, sizes.predictors
         proposals = (breadth - 1 + (depth - 1) * breadth) * count
+        per = sizes.calls_per_example
         # With several predictors every round scores all candidates so far again.
         rounds = [breadth * (d + 1) if count > 1 else breadth for d in range(depth)]
-        programs = sum(rounds) * count * sizes.val
-        distinct = breadth * depth * count * sizes.val
-        per = sizes.calls_per_example
+        most = sum(rounds) * count * per * sizes.val
+        # The steps before the changed one are answered from the journal; it and those after it are asked
+        # again for an old candidate if the best instruction of another predictor has changed since.
+        fresh = 0.0
+        for scored in rounds:
+            again = breadth + NEW_BEST * (scored - breadth)
+            fresh += sum((per - index) * again for index in range(count))
+            fresh -= again - breadth  # nothing comes before the first step that could have changed
+        calls = min(round(fresh * sizes.val), most)
         return [
             PhaseEstimate("propose instructions", "proposer", proposals, proposals),
-            PhaseEstimate("search", "task", min(distinct, programs) * per, programs * per),
+            PhaseEstimate("search", "task", calls, most),
         ]
 
     def probe(self, lm: dspy.LM, *, instruction: str, settings: CoproSettings) -> str:
         with dspy.context(lm=lm):
-            answer = dspy.Predict(BasicGenerateInstruction, n=2, temperature=settings.init_temperature)(
+            answer = dspy.Predict(BasicGenerateInstruction, temperature=settings.init_temperature)(
                 basic_instruction=instruction
             )
-        return str(answer.completions.proposed_instruction[0])
+        return str(answer.proposed_instruction)
 
     def compile(self, job: Job, settings: CoproSettings) -> dspy.Module:
         def metric(example: dspy.Example, prediction: Any, trace: Any = None) -> float:

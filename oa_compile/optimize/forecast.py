@@ -7,17 +7,17 @@ happened after the run. Rates are rules of thumb, named here, and a lane's quote
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from oa_compile.chat import ChatMessage, ChatRequest, prompt_bytes
 from oa_compile.lanes.adapters import adapter_for
-from oa_compile.lanes.lane import Lane
+from oa_compile.lanes.lane import Lane, Quote
 from oa_compile.lanes.runtime import caps_of, stage_of
 from oa_compile.ledger import RUN, Caps
 from oa_compile.optimize.optimizer import PhaseEstimate
 from oa_compile.optimize.plan import Plan
-from oa_compile.spec.config import EmbeddedLaneSpec, LaneSpec
+from oa_compile.spec.config import EmbeddedLaneSpec, FallbackLaneSpec, LaneSpec
 
 BYTES_PER_TOKEN = 4
 """English text over a byte-pair vocabulary."""
@@ -37,7 +37,8 @@ REMOTE_SECONDS = 1.5
 class ForecastLine:
     """One phase on one lane. `msat` is at the lane's quote for the mean prompt; `seconds` is wall time.
 
-    `cap` names the cap that would stop the run in this phase, "" if none would.
+    `at_most` bounds the calls of a program that asks each predictor once an example, when no attempt has
+    to be repeated. `cap` names the cap that stops the run by the end of this phase, "" if none does.
     """
 
     phase: str
@@ -62,7 +63,7 @@ def forecast(plan: Plan, *, lanes: dict[str, Lane]) -> list[ForecastLine]:
     stage = stage_of(config, "compile")
     lines: list[ForecastLine] = []
     used = _Used(caps_of(config))
-    for phase in plan.optimizer.forecast(plan.settings, sizes=plan.sizes):
+    for phase in _phases(plan):
         name = stage.task if phase.role == "task" else stage.proposer or stage.task
         spec, lane = config.lanes[name], lanes[name]
         request = _mean_request(plan, phase, spec)
@@ -81,29 +82,52 @@ def forecast(plan: Plan, *, lanes: dict[str, Lane]) -> list[ForecastLine]:
             msat=phase.calls * quote.msat,
             seconds=round(seconds, 1),
         )
-        lines.append(ForecastLine(**{**line.as_dict(), "cap": used.add(line)}))
+        lines.append(replace(line, cap=used.add(line, scopes=_scopes(spec, name), quote=quote)))
     return lines
 
 
+def _phases(plan: Plan) -> list[PhaseEstimate]:
+    """The optimizer's phases, after the probe of its proposer."""
+    phases = plan.optimizer.forecast(plan.settings, sizes=plan.sizes)
+    if plan.inputs.config.optimizer.preflight and plan.optimizer.proposes(plan.settings):
+        phases.insert(0, PhaseEstimate("preflight", "proposer", 1, 1))
+    return phases
+
+
+def _scopes(spec: LaneSpec, name: str) -> tuple[str, ...]:
+    """The ledger's scopes a call counts in. A fallback's are its members': mostly the first one's."""
+    member = spec.lanes[0] if isinstance(spec, FallbackLaneSpec) else name
+    return (RUN, "stage compile", f"lane {member}")
+
+
 class _Used:
-    """Adds up lines against the caps."""
+    """Adds up lines against the caps, as the ledger will."""
 
     def __init__(self, caps: dict[str, Caps]) -> None:
         self._caps = caps
         self._sums: dict[tuple[str, str], float] = {}
+        self._stopped = ""
 
-    def add(self, line: ForecastLine) -> str:
-        """Take a line in; the first cap it passes, or ""."""
-        passed = ""
-        for scope in (RUN, f"stage {line.stage}", f"lane {line.lane}"):
+    def add(self, line: ForecastLine, *, scopes: tuple[str, ...], quote: Quote) -> str:
+        """Take a line in. Returns the cap that has stopped the run by its end: the first to be reached."""
+        reached: list[tuple[float, str]] = []
+        # A call is refused when its worst case does not fit, and settles at less.
+        slack = {"tokens": max(quote.tokens - line.tokens / line.calls, 0.0)}
+        for scope in scopes:
             caps = self._caps.get(scope, Caps())
             for unit in ("msat", "calls", "tokens", "seconds"):
-                total = self._sums.get((scope, unit), 0) + getattr(line, unit)
-                self._sums[scope, unit] = total
+                before = self._sums.get((scope, unit), 0)
+                amount = getattr(line, unit)
+                self._sums[scope, unit] = before + amount
                 limit = getattr(caps, unit)
-                if not passed and limit is not None and total > limit:
-                    passed = f"{scope}.{unit}"
-        return passed
+                if limit is None:
+                    continue
+                room = limit - before - slack.get(unit, 0.0)
+                if amount > room:
+                    reached.append((max(room, 0.0) / amount, f"{scope}.{unit}"))
+        if reached and not self._stopped:
+            self._stopped = min(reached, key=lambda cap: cap[0])[1]
+        return self._stopped
 
 
 def _mean_request(plan: Plan, phase: PhaseEstimate, spec: LaneSpec) -> ChatRequest:

@@ -15,6 +15,12 @@ from oa_compile.optimize.recorder import CandidateRecorder
 from oa_compile.signatures.frozen import Part, Tunable
 from oa_compile.spec.config import GepaSettings, OptimizerName
 
+MERGE_SUBSAMPLE = 5
+"""Validation examples gepa scores a merged candidate on, before the whole valset."""
+
+PARENTS = 4
+"""Assumed number of candidates most proposals come from, for the forecast only."""
+
 
 class _Watch:
     """gepa's callbacks: which candidate was mutated, and what became of the proposal."""
@@ -75,15 +81,25 @@ class Gepa:
             programs = settings.max_full_evals * (sizes.train + sizes.val)
         else:
             programs = _auto_budget(settings.auto or "light", sizes)
+        size = settings.reflection_minibatch_size
         # A round scores two minibatches, and about every third proposal goes on to the whole valset.
-        a_round = 2 * settings.reflection_minibatch_size + sizes.val / 3
-        rounds = max(math.ceil((programs - sizes.val) / a_round), 1)
-        overshoot = sizes.val + 2 * settings.reflection_minibatch_size
+        left = max(programs - sizes.val, 0)
+        rounds = math.ceil(left / (2 * size + sizes.val / 3))
+        # A parent meets the same training examples again; and since one predictor changes a round, the
+        # steps before it are answered from the journal too.
+        asked = min(rounds * size, left)
+        parents = PARENTS * sizes.train
+        fresh = parents * (1 - math.exp(-asked / parents))
+        share = (sizes.predictors + 1) / (2 * sizes.predictors)
         per = sizes.calls_per_example
-        return [
-            PhaseEstimate("reflect", "proposer", rounds, programs // 2 + 1),
-            PhaseEstimate("search", "task", programs * per, (programs + overshoot) * per),
+        calls = round((sizes.val + fresh + share * (left - asked)) * per)
+        # The limit is looked at between rounds, and the valset is scored once whatever it is.
+        most = max(programs, sizes.val) + sizes.val + max(2 * size, MERGE_SUBSAMPLE)
+        phases = [
+            PhaseEstimate("reflect", "proposer", rounds, math.ceil(left / size)),
+            PhaseEstimate("search", "task", calls, most * per),
         ]
+        return [phase for phase in phases if phase.at_most]
 
     def probe(self, lm: dspy.LM, *, instruction: str, settings: GepaSettings) -> str:
         del settings

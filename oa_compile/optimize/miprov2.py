@@ -6,7 +6,12 @@ import math
 from typing import Any
 
 import dspy
-from dspy.teleprompt.mipro_optimizer_v2 import AUTO_RUN_SETTINGS, MIN_MINIBATCH_SIZE, MIPROv2
+from dspy.teleprompt.mipro_optimizer_v2 import (
+    AUTO_RUN_SETTINGS,
+    BOOTSTRAPPED_FEWSHOT_EXAMPLES_IN_CONTEXT,
+    MIN_MINIBATCH_SIZE,
+    MIPROv2,
+)
 
 from oa_compile.errors import UsageError
 from oa_compile.optimize.optimizer import Job, Note, PhaseEstimate, Sizes
@@ -15,6 +20,15 @@ from oa_compile.spec.config import MiproSettings, OptimizerName
 
 BOOTSTRAP_SUCCESS = 0.5
 """Assumed share of training examples the uncompiled program gets right, for the forecast only."""
+
+RETURNS = 0.2
+"""Assumed share of trials that come back to a combination the sampler has liked, for the forecast only."""
+
+VIEW_BATCH = 10
+"""Training examples the data summary reads at a time: DSPy's default."""
+
+VIEW_BATCHES = 10
+"""The most batches it reads: DSPy's own limit."""
 
 
 class _Search(MIPROv2):  # type: ignore[misc]
@@ -25,15 +39,9 @@ class _Search(MIPROv2):  # type: ignore[misc]
         self._job = job
         self._propose = propose
 
-    def _bootstrap_fewshot_examples(self, program: Any, *args: Any, **kwargs: Any) -> Any:
+    def _bootstrap_fewshot_examples(self, *args: Any, **kwargs: Any) -> Any:
         self._job.phase("bootstrap demos")
-        found = super()._bootstrap_fewshot_examples(program, *args, **kwargs)
-        if found is None:
-            return None
-        for index, (name, predictor) in enumerate(program.named_predictors()):
-            if not self._job.tunable.allows(name, "demos"):
-                found[index] = [list(predictor.demos)]
-        return found
+        return super()._bootstrap_fewshot_examples(*args, **kwargs)
 
     def _propose_instructions(self, program: Any, *args: Any, **kwargs: Any) -> dict[int, list[str]]:
         current = [predictor.signature.instructions for predictor in program.predictors()]
@@ -46,9 +54,23 @@ class _Search(MIPROv2):  # type: ignore[misc]
                 proposed[index] = [current[index]]
         return proposed
 
-    def _optimize_prompt_parameters(self, *args: Any, **kwargs: Any) -> Any:
+    def _optimize_prompt_parameters(
+        self, program: Any, instructions: dict[int, list[str]], demos: Any, *args: Any, **kwargs: Any
+    ) -> Any:
         self._job.phase("search")
-        return super()._optimize_prompt_parameters(*args, **kwargs)
+        if demos is not None:
+            # Not before: the proposer counts on every predictor having as many demo sets as the first.
+            for index, (name, predictor) in enumerate(program.named_predictors()):
+                if not self._job.tunable.allows(name, "demos"):
+                    demos[index] = [list(predictor.demos)]
+        return super()._optimize_prompt_parameters(program, instructions, demos, *args, **kwargs)
+
+    def _perform_full_evaluation(self, *args: Any) -> Any:
+        _, _, tried, scored, _, _, _, calls, _, best_score, best_program, *_ = args
+        if set(tried) <= set(scored):
+            # Few options, many trials: MIPROv2 raises when no combination is left to score in full.
+            return best_score, best_program, calls
+        return super()._perform_full_evaluation(*args)
 
 
 class Miprov2:
@@ -103,37 +125,34 @@ class Miprov2:
         return settings.instructions
 
     def forecast(self, settings: MiproSettings, *, sizes: Sizes) -> list[PhaseEstimate]:
+        zeroshot = _zeroshot(settings)
         run = AUTO_RUN_SETTINGS[settings.auto] if settings.auto else None
-        sets = run["n"] if run else settings.num_candidates
-        val = min(sizes.val, run["val_size"]) if run else sizes.val
-        trials = _trials(sizes.predictors, sets, zeroshot=_zeroshot(settings)) if run else settings.num_trials
+        sets: int = run["n"] if run else settings.num_candidates
+        trials = _trials(sizes.predictors, sets, zeroshot=zeroshot) if run else settings.num_trials
         assert trials is not None
-        minibatch = val > MIN_MINIBATCH_SIZE if run else settings.minibatch
-        per = sizes.calls_per_example
-        boot = settings.max_bootstrapped_demos or 3
-        wanted = boot + max(sets - 3, 0) * (1 + boot) / 2
-        phases = [
-            PhaseEstimate(
-                "bootstrap demos",
-                "task",
-                min(round(wanted / BOOTSTRAP_SUCCESS), sizes.train * max(sets - 2, 1)) * per,
-                sizes.train * max(sets - 2, 1) * per,
-            )
-        ]
+        instructions = 1
         if settings.instructions:
-            number = (sets if _zeroshot(settings) else sets // 2) if run else sets
-            proposals = 12 + number * sizes.predictors * 2
-            phases.append(PhaseEstimate("propose instructions", "proposer", proposals, proposals + 20))
-        if minibatch:
-            full = trials // settings.full_eval_steps + 1 + (trials % settings.full_eval_steps != 0)
-            programs = val * full + settings.minibatch_size * trials
-        else:
-            programs = val * (trials + 1)
-        distinct = min(trials, sets * (sets // 2 if run else sets) if settings.instructions else sets)
-        expected = val * (distinct + 1) if not minibatch else programs
-        demos = 0.0 if _zeroshot(settings) else max(settings.max_labeled_demos, boot) * 0.8
-        phases.append(PhaseEstimate("search", "task", expected * per, programs * per, demos))
-        return phases
+            instructions = sets // 2 if run and not zeroshot else sets
+        phases = [_bootstrapping(settings, sets=sets, sizes=sizes)]
+        if settings.instructions:
+            summary = 1 + min(math.ceil(sizes.train / VIEW_BATCH), VIEW_BATCHES)
+            proposals = summary + instructions * sizes.predictors
+            phases.append(PhaseEstimate("propose instructions", "proposer", proposals, proposals))
+        minibatch = sizes.val > MIN_MINIBATCH_SIZE if run else settings.minibatch
+        size = settings.minibatch_size if minibatch else sizes.val
+        steps = settings.full_eval_steps
+        full = 1 + (trials // steps + (trials % steps != 0) if minibatch else 0)
+        options = instructions * (1 if zeroshot else sets)
+        expected = [
+            _examples(options**depth, trials=trials, size=size, full=full, val=sizes.val)
+            for depth in range(1, sizes.predictors + 1)
+        ]
+        # A step whose own prompt is never changed is asked again whenever one before it was.
+        total = sum(expected) + expected[-1] * (sizes.calls_per_example - sizes.predictors)
+        most = (sizes.val * full + size * trials) * sizes.calls_per_example
+        demos = 0.0 if zeroshot else max(settings.max_labeled_demos, settings.max_bootstrapped_demos) * 0.8
+        phases.append(PhaseEstimate("search", "task", min(round(total), most), most, demos))
+        return [phase for phase in phases if phase.at_most]
 
     def probe(self, lm: dspy.LM, *, instruction: str, settings: MiproSettings) -> str:
         del settings
@@ -180,6 +199,33 @@ class Miprov2:
 
 def _zeroshot(settings: MiproSettings) -> bool:
     return not settings.max_bootstrapped_demos and not settings.max_labeled_demos
+
+
+def _bootstrapping(settings: MiproSettings, *, sets: int, sizes: Sizes) -> PhaseEstimate:
+    """Calls for the demo sets: the first is empty, the second holds labels if there are to be any, the
+    third wants all its demos, and each of the rest a random number of them.
+    """
+    boot = settings.max_bootstrapped_demos or BOOTSTRAPPED_FEWSHOT_EXAMPLES_IN_CONTEXT
+    labeled = settings.max_labeled_demos > 0
+    searches = sets - 2 if labeled else sets - 1
+    whole = int(sets > 2)
+    wanted = whole * boot + (searches - whole) * (1 + boot) / 2
+    # Without labels in its prompt a training example is always asked the same, and journaled once.
+    most = sizes.train * (searches if labeled else 1)
+    expected = min(round(wanted / BOOTSTRAP_SUCCESS), most)
+    per = sizes.calls_per_example
+    return PhaseEstimate("bootstrap demos", "task", expected * per, most * per)
+
+
+def _examples(options: int, *, trials: int, size: int, full: int, val: int) -> float:
+    """Distinct examples that are asked of one step, when its prompts and those before it have `options`
+    combinations: repeats are answered from the journal.
+    """
+    draws = trials * (1 - RETURNS)
+    distinct: float = max(options * (1 - (1 - 1 / options) ** draws), 1.0)
+    seen: float = val * (1 - (1 - size / val) ** (trials / distinct))
+    # The default program, the candidates' minibatches, and what full evaluations add to them.
+    return min(val + distinct * seen + (full - 1) * (val - seen), val * min(distinct + 1, options))
 
 
 def _trials(predictors: int, candidates: int, *, zeroshot: bool) -> int:

@@ -6,14 +6,15 @@ saved state opens in an interpreter that has never heard of this project.
 
 from __future__ import annotations
 
+import traceback
 from pathlib import Path
 from typing import Any, Literal
 
 import dspy
 
-from oa_compile.errors import UsageError
+from oa_compile.errors import SpecError, UsageError
 from oa_compile.spec.program import FieldSpec, ProgramSpec, SignatureSpec
-from oa_compile.spec.target import load_target
+from oa_compile.spec.target import Target, load_target
 
 _TYPES: dict[str, Any] = {
     "str": str,
@@ -46,9 +47,9 @@ def _annotation(field: FieldSpec) -> Any:
 
 
 def build_program(spec: ProgramSpec, folder: Path) -> dspy.Module:
-    """A fresh, uncompiled program. Raises UsageError when its Python cannot be loaded."""
+    """A fresh, uncompiled program. Raises UsageError when its Python cannot be loaded or run."""
     if spec.module.kind == "python":
-        program = load_target(spec.module.target, folder).call()
+        program = _made(load_target(spec.module.target, folder))
         if not isinstance(program, dspy.Module):
             raise UsageError(
                 f"{folder / 'program.toml'}: {spec.module.target} made a {type(program).__name__}, "
@@ -60,6 +61,21 @@ def build_program(spec: ProgramSpec, folder: Path) -> dspy.Module:
     if spec.module.kind == "chain_of_thought":
         return dspy.ChainOfThought(signature)
     return dspy.Predict(signature)
+
+
+def _made(target: Target) -> Any:
+    try:
+        return target.call()
+    except Exception as error:
+        # A user's code may raise anything; it is told as a fault of that file, never swallowed.
+        frames = traceback.extract_tb(error.__traceback__)
+        line = next(
+            (f":{frame.lineno}" for frame in reversed(frames) if frame.filename == str(target.path)), ""
+        )
+        raise SpecError(
+            f"{target.path}{line}: {type(error).__name__} while making the program: {error}",
+            hint="the target is called without arguments and returns a dspy.Module",
+        ) from error
 
 
 def python_files(spec: ProgramSpec) -> tuple[str, ...]:
