@@ -109,11 +109,14 @@ class Gepa:
             "Feedback": "Wrong: b.",
         }
         with dspy.context(lm=lm):
-            proposed = _proposer()(
-                candidate={"self": instruction},
-                reflective_dataset={"self": [example]},
-                components_to_update=["self"],
-            )
+            try:
+                proposed = _proposer()(
+                    candidate={"self": instruction},
+                    reflective_dataset={"self": [example]},
+                    components_to_update=["self"],
+                )
+            except ValueError:
+                return ""  # how DSPy's proposer tells of an empty instruction
         return str(proposed["self"])
 
     def compile(self, job: Job, settings: GepaSettings) -> dspy.Module:
