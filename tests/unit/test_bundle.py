@@ -352,6 +352,13 @@ def test_another_packing_is_refused(made: RunFolder, nest: Path, method: int) ->
     assert "is not packed as a bundle's are" in refused(data, nest).message
 
 
+def test_a_stream_that_does_not_unpack_is_refused(made: RunFolder, nest: Path) -> None:
+    data = bytearray(made.bundle.read_bytes()[:-SEAL])
+    place = data.index(b"journal.jsonl") + len(b"journal.jsonl")
+    data[place] |= 0b110  # the first block's kind: one there is not
+    assert "not a whole bundle" in refused(sealed(bytes(data)), nest).message
+
+
 def test_an_encrypted_entry_is_refused(made: RunFolder, nest: Path) -> None:
     data = bytearray(made.bundle.read_bytes()[:-SEAL])
     for place in (data.index(b"journal.jsonl") - 30 + 6, data.rindex(b"journal.jsonl") - 46 + 8):
