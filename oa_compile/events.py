@@ -98,6 +98,21 @@ class GaveUp(Event, frozen=True, omit_defaults=True, kw_only=True, tag="gave_up"
     message: str
 
 
+class Borrowed(Event, frozen=True, omit_defaults=True, kw_only=True, tag="borrowed"):
+    """A call answered by another run's journal, taken over whole: this run's journal must do without
+    the other. `msat` is what it cost there; here it cost nothing.
+    """
+
+    key: str
+    lane: str
+    stage: Stage
+    role: Role
+    request: ChatRequest
+    answer: ChatAnswer | None = None
+    message: str = ""
+    msat: int = 0
+
+
 class Noted(Event, frozen=True, omit_defaults=True, kw_only=True, tag="noted"):
     """Something the user should know: a fitted setting, a skipped step, a budget warning."""
 
@@ -174,6 +189,7 @@ AnyEvent = (
     | Reserved
     | Attempt
     | GaveUp
+    | Borrowed
     | Noted
     | ForecastMade
     | PhaseStarted

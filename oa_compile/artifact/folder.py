@@ -96,11 +96,7 @@ def create(path: Path, *, program: LoadedProgram, config: Config, dataset: Path)
     staging = path.with_name(f".{path.name}.new")
     shutil.rmtree(staging, ignore_errors=True)
     try:
-        _copy(
-            program.folder,
-            [program.path.name, *python_files(program.spec)],
-            staging / "inputs" / "program",
-        )
+        copy_program(program, staging / "inputs" / "program")
         card = load_card(dataset)
         splits = [info.file for name, info in card.splits.items() if name != "test"]
         _copy(dataset, [CARD_NAME, *splits], staging / "inputs" / "dataset")
@@ -110,6 +106,11 @@ def create(path: Path, *, program: LoadedProgram, config: Config, dataset: Path)
     except OSError as error:
         raise UsageError(f"{path}: cannot make the run folder: {error}") from error
     return folder
+
+
+def copy_program(program: LoadedProgram, target: Path) -> None:
+    """A program's spec and the Python it names, into the new folder `target`."""
+    _copy(program.folder, [program.path.name, *python_files(program.spec)], target)
 
 
 def dataset_of(folder: RunFolder) -> Path | None:
@@ -155,6 +156,9 @@ def read_inputs(folder: RunFolder) -> Inputs:
             f"{empty.path}: the {empty.name} split is empty", hint="extract more sessions, or change [splits]"
         )
     digests = {"program": program.digest, "train": train.digest, "val": val.digest}
+    # The testset's digest is on the card: which one it is is known, what is in it is not.
+    if (test := load_card(folder.inputs / "dataset").splits.get("test")) is not None:
+        digests["test"] = test.digest
     digests |= {name: digest_file(program.folder / name) for name in python_files(program.spec)}
     return Inputs(program, config, train, val, digests)
 
@@ -164,4 +168,5 @@ def _copy(source: Path, names: list[str], target: Path) -> None:
     for name in names:
         if not (source / name).is_file():
             raise UsageError(f"{source / name}: no such file")
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source / name, target / name)

@@ -17,7 +17,7 @@ import msgspec
 from oa_compile.chat import ChatAnswer, ChatRequest
 from oa_compile.digest import PREFIX
 from oa_compile.errors import Interrupted, LaneError, OacompileError, StopRun
-from oa_compile.events import Attempt, GaveUp, Reserved, Role, Stage
+from oa_compile.events import Attempt, Borrowed, GaveUp, Reserved, Role, Stage
 from oa_compile.journal import Journal, JournalWriteError
 from oa_compile.lanes.lane import FATAL, Lane, LaneFault, Quote, RequestRefused, Spent
 from oa_compile.lanes.recorded import Recorded, Recording
@@ -110,12 +110,21 @@ class Calls:
     """All calls of one run, from any thread."""
 
     def __init__(
-        self, *, journal: Journal, ledger: Ledger, recording: Recording, replay_faults: bool = False
+        self,
+        *,
+        journal: Journal,
+        ledger: Ledger,
+        recording: Recording,
+        borrowed: Recording | None = None,
+        replay_faults: bool = False,
     ) -> None:
-        """`replay_faults` raises recorded faults again (strict replay); else such calls are made anew."""
+        """`borrowed` are another run's answers, written to this journal when they are used.
+        `replay_faults` raises recorded faults again (strict replay); else such calls are made anew.
+        """
         self._journal = journal
         self._ledger = ledger
         self._recording = recording
+        self._borrowed = borrowed
         self._replay_faults = replay_faults
         self._lock = threading.Lock()
         self._flights: dict[str, _Flight] = {}
@@ -154,7 +163,9 @@ class Calls:
         if not leads:
             return self._follow(flight, key)
         try:
-            flight.answer = self._lead(_Account(self, key, request, stage, role), lane)
+            account = _Account(self, key, request, stage, role)
+            taken = self._take_over(account, lane)
+            flight.answer = self._from_journal(taken) if taken else self._lead(account, lane)
             return flight.answer
         except BaseException as error:
             flight.error = error
@@ -179,6 +190,26 @@ class Calls:
         if error is not None:
             raise StopRun(error.error) if isinstance(error, StopRun) else error
         return self._from_journal(self._recording.get(key) or Recorded(answer=flight.answer))
+
+    def _take_over(self, account: _Account, lane: Lane) -> Recorded | None:
+        """Another run's answer or refusal, as this run's own; None if there is none."""
+        found = self._borrowed.get(account.key) if self._borrowed is not None else None
+        if found is None or found.fault:
+            return None
+        event = Borrowed(
+            key=account.key,
+            lane=lane.name,
+            stage=account.stage,
+            role=account.role,
+            request=account.request,
+            answer=found.answer,
+            message=found.message,
+            msat=found.msat,
+        )
+        self._append(event)
+        with self._lock:
+            self._recording.add(event)
+        return found
 
     def _from_journal(self, recorded: Recorded) -> ChatAnswer:
         with self._lock:
@@ -329,7 +360,7 @@ class Calls:
         if self._stop_error is not None:
             raise StopRun(self._stop_error)
 
-    def _append(self, event: Reserved | Attempt | GaveUp) -> None:
+    def _append(self, event: Reserved | Attempt | GaveUp | Borrowed) -> None:
         try:
             self._journal.append(event)
         except JournalWriteError as error:

@@ -18,7 +18,7 @@ import msgspec
 from oa_compile.chat import ChatAnswer, ChatMessage, ChatRequest
 from oa_compile.digest import short
 from oa_compile.errors import Divergence
-from oa_compile.events import AnyEvent, Attempt, GaveUp, Line
+from oa_compile.events import AnyEvent, Attempt, Borrowed, GaveUp, Line
 from oa_compile.lanes.lane import Account, FaultKind, LaneFault, Quote, RequestRefused
 
 _CLOSE = 16
@@ -77,6 +77,12 @@ class Recording:
         """Take up one event; those that end no call are passed over."""
         if isinstance(event, GaveUp):
             self._put(event.key, event.request, Recorded(fault=_kind(event.fault), message=event.message))
+        elif isinstance(event, Borrowed):
+            self._put(
+                event.key,
+                event.request,
+                Recorded(answer=event.answer, message=event.message, msat=event.msat),
+            )
         elif isinstance(event, Attempt):
             if event.outcome == "ok" and event.answer is not None:
                 self._put(event.key, event.request, Recorded(answer=event.answer, msat=event.msat))

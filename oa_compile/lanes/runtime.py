@@ -89,14 +89,14 @@ class Runtime:
         listener: Listener | None = None,
     ) -> None:
         """Open the journal at `path`, writing `started` if it is new, else checking that it is the
-        same run. `recording` adds answers from elsewhere (a bundle), and `replay_faults` its faults.
+        same run. `recording` adds answers from elsewhere (a bundle): those that are used are taken over
+        into this journal, unless `replay_faults` says that this is a strict replay, faults and all.
         Raises UsageError for a mismatch.
         """
         self.config = config
         self.lanes = lanes
         self.journal = Journal(path)
         try:
-            recording = Recording() if recording is None else recording
             self._take_up(started, recording, replay_faults=replay_faults, listener=listener)
         except BaseException:
             self.journal.close()
@@ -104,7 +104,12 @@ class Runtime:
         self.journal.history = []
 
     def _take_up(
-        self, started: RunStarted, recording: Recording, *, replay_faults: bool, listener: Listener | None
+        self,
+        started: RunStarted,
+        recording: Recording | None,
+        *,
+        replay_faults: bool,
+        listener: Listener | None,
     ) -> None:
         lines = self.journal.history
         history = [line.event for line in lines]
@@ -119,10 +124,15 @@ class Runtime:
             on_warning=self._warn,
         )
         self.ledger.replay(history)
+        own = recording if replay_faults and recording is not None else Recording()
         for event in history:
-            recording.add(event)
+            own.add(event)
         self.calls = Calls(
-            journal=self.journal, ledger=self.ledger, recording=recording, replay_faults=replay_faults
+            journal=self.journal,
+            ledger=self.ledger,
+            recording=own,
+            borrowed=recording,
+            replay_faults=replay_faults,
         )
         if listener is not None:
             for line in lines:

@@ -20,6 +20,7 @@ from oa_compile.artifact.manifest import (
     write_artifact,
 )
 from oa_compile.artifact.provenance import statement
+from oa_compile.dataset import SPLITS
 from oa_compile.digest import digest_bytes
 from oa_compile.lanes.runtime import stage_of
 from oa_compile.optimize.plan import Plan
@@ -92,7 +93,7 @@ def assemble(
             ),
             adapter=plan.adapter,
             metric=plan.metric.digest,
-            dataset={name: inputs.digests[name] for name in ("train", "val")},
+            dataset={name: inputs.digests[name] for name in SPLITS if name in inputs.digests},
             models={role: models[lane] for role, lane in roles.items()},
             search=Search(
                 optimizer=plan.optimizer.name,

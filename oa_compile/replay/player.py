@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from oa_compile.artifact.bundle import open_bundle
-from oa_compile.artifact.folder import RunFolder, open_run, read_inputs
+from oa_compile.artifact.folder import RunFolder, copy_program, open_run, read_inputs
 from oa_compile.artifact.manifest import Manifest, load_manifest
 from oa_compile.chat import ChatAnswer, ChatRequest
 from oa_compile.errors import (
@@ -34,6 +34,7 @@ from oa_compile.optimize.driver import Outcome, run_compile, started_event
 from oa_compile.optimize.plan import Plan, make_plan
 from oa_compile.optimize.recorder import RecordedSearch
 from oa_compile.signatures.build import python_files
+from oa_compile.spec.load import load_program
 
 LaneFactory = Callable[[Plan], Mapping[str, Lane]]
 
@@ -160,8 +161,16 @@ def replay_live(
     """Play a bundle, and go on live from the first call it does not hold, as the new run `target`."""
     with opened(path) as folder:
         recorded = read_recorded(folder)
-        stage = _stage(folder, target, program=program)
-        plan = _plan(stage, trusted=trust_code or program is not None)
+        if target.exists():
+            raise UsageError(f"{target} exists already", hint="choose another --run")
+        staging = target.with_name(f".{target.name}.new")
+        shutil.rmtree(staging, ignore_errors=True)
+        try:
+            plan = _plan(_stage(folder, staging, program=program), trusted=trust_code or program is not None)
+            staging.rename(target)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+        stage = RunFolder(target)
         built = lanes(plan)
         first = _FirstLive(recorded.recording)
         watched = {name: _WatchedLane(lane, first) for name, lane in built.items()}
@@ -215,16 +224,11 @@ class _WatchedLane:
 
 
 def _stage(folder: RunFolder, target: Path, *, program: Path | None) -> RunFolder:
-    if target.exists():
-        raise UsageError(f"{target} exists already", hint="choose another --run")
     shutil.copytree(folder.inputs, target / "inputs")
     stage = RunFolder(target)
     if program is not None:
-        source = program if program.is_dir() else program.parent
         shutil.rmtree(stage.inputs / "program")
-        (stage.inputs / "program").mkdir()
-        for file in [*source.glob("*.toml"), *source.glob("*.py")]:
-            shutil.copyfile(file, stage.inputs / "program" / file.name)
+        copy_program(load_program(program), stage.inputs / "program")
     return stage
 
 

@@ -220,6 +220,11 @@ class Config(SpecModel):
         plain = [name for name, spec in self.lanes.items() if not isinstance(spec, FallbackLaneSpec)]
         for label, spec in self.lanes.items():
             if isinstance(spec, FallbackLaneSpec):
+                if spec.budget != BudgetSpec():
+                    raise MisfitError(
+                        f"fallback lane `{label}` has no budget of its own: calls count where they are made",
+                        at=("lanes", label, "budget"),
+                    )
                 for number, member in enumerate(spec.lanes):
                     if member not in plain:
                         raise MisfitError(

@@ -24,7 +24,7 @@ from oa_compile.artifact.manifest import (
     load_manifest,
     write_whole,
 )
-from oa_compile.dataset import Split, load_card, load_split
+from oa_compile.dataset import SPLITS, Split, load_card, load_split
 from oa_compile.digest import digest_json, short
 from oa_compile.errors import DigestMismatch, Interrupted, OacompileError, StopRun, UsageError
 from oa_compile.evaluate.examples import score_function
@@ -115,17 +115,25 @@ def _testset(artifact: Path, manifest: Manifest, dataset: Path | None) -> Split:
             f"{artifact}: the dataset it was compiled on is not here", hint="name its folder with --dataset"
         )
     card = load_card(folder)
-    for name in ("train", "val"):
+    for name in SPLITS:
         info = card.splits.get(name)
-        if info is None or info.digest != manifest.dataset[name]:
+        if info is None or info.digest != manifest.dataset.get(name):
             raise DigestMismatch(
-                f"{folder}: its {name} split is not the one this artifact was compiled on, so its test split "
-                "may hold examples the compile has seen",
+                f"{folder}: its {name} split is not the one this artifact was compiled with, so its test "
+                "split may hold examples the compile has seen",
                 hint="name the right dataset with --dataset, or compile again on this one",
             )
     testset = load_split(folder, "test")
     if not testset.records:
         raise UsageError(f"{testset.path}: the test split is empty", hint="extract more sessions")
+    known = {record.id: name for name in ("train", "val") for record in load_split(folder, name).records}
+    for record in testset.records:
+        if record.id in known:
+            raise DigestMismatch(
+                f"{testset.path}: example {short(record.id)} is in the {known[record.id]} split too: "
+                "the testset is contaminated",
+                hint="make the dataset again with `oacompile extract`",
+            )
     return testset
 
 

@@ -215,6 +215,9 @@ def test_a_run_a_cap_stopped_goes_on_live_from_there(optimizer: str, tmp_path: P
     assert len(live.lane.sent) == total - cap
     assert played.diverged
     assert played.replayed == load_manifest(undisturbed.artifact).digest
+    # The new run stands by itself: what it took over is in its own journal.
+    shutil.rmtree(folder.path)
+    assert replay(played.live.folder.bundle).identical
 
 
 def test_a_live_replay_never_writes_over_a_run(made: RunFolder) -> None:
@@ -233,6 +236,7 @@ def test_a_bundle_s_python_runs_only_when_trusted(python_made: RunFolder, tmp_pa
     assert "--trust-code" in caught.value.hint
     with pytest.raises(UsageError, match=r"program\.py"):
         replay_live(python_made.bundle, tmp_path / "live", lanes=Live())
+    assert list(tmp_path.iterdir()) == [], "a refusal leaves nothing in the way of the next try"
     assert replay(python_made.bundle, trust_code=True).identical
 
 

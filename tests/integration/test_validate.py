@@ -13,6 +13,7 @@ from oa_compile.artifact.folder import RunFolder, read_inputs
 from oa_compile.artifact.manifest import MANIFEST, PROGRAM, TEST_RESULT, load_manifest
 from oa_compile.chat import ChatRequest
 from oa_compile.dataset import CARD_NAME, load_split
+from oa_compile.digest import digest_bytes
 from oa_compile.errors import BudgetExhausted, DigestMismatch, ExitCode, LaneError, UsageError
 from oa_compile.events import Candidate, Evaluated, RunFinished, RunStarted
 from oa_compile.journal import read
@@ -183,9 +184,31 @@ def test_a_changed_testset_is_refused(root: Path) -> None:
     assert "test.jsonl" in caught.value.message
 
 
-def test_an_empty_testset_is_usage(root: Path) -> None:
+def test_an_empty_testset_is_usage(tmp_path: Path) -> None:
+    config = make_config(optimizer__name="copro", optimizer__copro={"breadth": 2, "depth": 1})
+    run(new_run(tmp_path, config=config, sizes=(8, 6, 0)))
     with pytest.raises(UsageError, match="the test split is empty"):
-        asked(root, dataset=make_dataset(root / "other", train=8, val=6, test=0))
+        asked(tmp_path)
+
+
+def test_a_testset_that_was_cut_anew_is_refused(root: Path) -> None:
+    with pytest.raises(DigestMismatch, match="its test split is not the one"):
+        asked(root, dataset=make_dataset(root / "other", train=8, val=6, test=TEST + 1))
+
+
+def test_a_testset_with_training_examples_in_it_is_refused(tmp_path: Path) -> None:
+    config = make_config(optimizer__name="copro", optimizer__copro={"breadth": 2, "depth": 1})
+    made = new_run(tmp_path, config=config, sizes=(8, 6, 4))
+    dataset = tmp_path / "dataset"
+    data = (dataset / "train.jsonl").read_bytes() + (dataset / "test.jsonl").read_bytes()
+    (dataset / "test.jsonl").write_bytes(data)
+    for card in (dataset / CARD_NAME, made.inputs / "dataset" / CARD_NAME):
+        body = json.loads(card.read_text())
+        body["splits"]["test"] |= {"digest": digest_bytes(data), "n": 12}
+        card.write_text(json.dumps(body))
+    run(made)
+    with pytest.raises(DigestMismatch, match="is in the train split too"):
+        asked(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from oa_compile.artifact.folder import RunFolder
 from oa_compile.artifact.manifest import MANIFEST, PROGRAM, PROVENANCE, Manifest, load_manifest
+from oa_compile.dataset import load_card
 from oa_compile.digest import digest_bytes
 from oa_compile.errors import DigestMismatch, ExitCode, UsageError
 from oa_compile.signatures.state import apply_state, dump_state, read_state, state_digest
@@ -121,7 +122,9 @@ def test_the_manifest_names_what_the_run_was_made_of(made: RunFolder) -> None:
     assert manifest.status == "complete"
     assert manifest.program.digest == plan.inputs.program.digest
     assert manifest.metric == plan.metric.digest
-    assert manifest.dataset == {"train": plan.inputs.train.digest, "val": plan.inputs.val.digest}
+    card = load_card(made.inputs / "dataset")
+    assert manifest.dataset == {name: info.digest for name, info in card.splits.items()}
+    assert manifest.dataset["train"] == plan.inputs.train.digest
     assert manifest.models == {"task": "rule:1", "proposer": "rule:1"}
     assert manifest.versions == plan.versions
     assert manifest.adapter == "chat"

@@ -16,6 +16,7 @@ from oa_compile.errors import BudgetExhausted, DigestMismatch, StopRun, UsageErr
 from oa_compile.events import (
     AnyEvent,
     Attempt,
+    Borrowed,
     Line,
     Noted,
     Reserved,
@@ -24,7 +25,7 @@ from oa_compile.events import (
     SegmentStarted,
 )
 from oa_compile.journal import Journal, events, read
-from oa_compile.lanes.recorded import Recording
+from oa_compile.lanes.recorded import Recording, recorded_answers
 from oa_compile.lanes.runtime import Runtime, caps_of, lane_names, stage_of, worked_ms
 from oa_compile.ledger import Caps
 from tests.support.world import RuleLane, make_config
@@ -61,17 +62,20 @@ def opened(path: Path) -> Iterator[Open]:
         *,
         lane: RuleLane | None = None,
         recording: Recording | None = None,
+        replay_faults: bool = False,
         listener: Any = None,
+        at: Path | None = None,
         **changes: Any,
     ) -> Runtime:
         if last:
             last.pop().close()
         runtime = Runtime(
-            path,
+            at or path,
             started=started,
             config=make_config(**changes),
             lanes={"local": lane or RuleLane()},
             recording=recording,
+            replay_faults=replay_faults,
             listener=listener,
         )
         last.append(runtime)
@@ -206,13 +210,29 @@ def test_a_listener_hears_the_whole_run_once(opened: Open, path: Path) -> None:
     assert heard == list(read(path))
 
 
-def test_answers_from_a_bundle_are_taken_and_stay_with_their_owner(opened: Open, path: Path) -> None:
+def test_answers_from_a_bundle_are_taken_over_into_the_journal(
+    opened: Open, path: Path, tmp_path: Path
+) -> None:
+    answer = ask(opened())
+    recording = recorded_answers(read(path))
+    other = tmp_path / "other" / "journal.jsonl"
+    runtime = opened(at=other, recording=recording)
+    assert ask(runtime) == answer
+    assert ask(runtime) == answer
+    assert (runtime.calls.tally.made, runtime.calls.tally.saved) == (0, 2)
+    borrowed = [event for event in written(other) if isinstance(event, Borrowed)]
+    assert [event.answer for event in borrowed] == [answer], "once, and whole"
+    runtime.close()
+    alone = opened(at=other)
+    assert ask(alone) == answer
+    assert alone.calls.tally.made == 0, "the other run's journal is not needed any more"
+
+
+def test_a_strict_replay_takes_nothing_over(opened: Open, path: Path, tmp_path: Path) -> None:
     ask(opened())
-    recording = Recording()
-    runtime = opened(recording=recording)
-    assert len(recording) == 1  # the caller's own, empty as it was
-    ask(runtime, "another")
-    assert len(recording) == 2
+    other = tmp_path / "other" / "journal.jsonl"
+    ask(opened(at=other, recording=recorded_answers(read(path)), replay_faults=True))
+    assert not any(isinstance(event, Borrowed) for event in written(other))
 
 
 # -- what a dead process left -------------------------------------------------------------------------
