@@ -14,6 +14,7 @@ time_vs_plain_predict (ours / plain, lower is better), medians over the rounds.
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import statistics
 import tempfile
@@ -144,6 +145,7 @@ def main() -> None:
             for name, peer in peers.items():
                 folder = Path(root) / f"{name}-{round_}".replace(" ", "-")
                 folder.mkdir()
+                gc.collect()  # nobody pays for another's garbage
                 with peer(folder):
                     seconds[name].append(work(options.calls, options.threads, round_ * options.calls))
     median = {name: statistics.median(values) for name, values in seconds.items()}

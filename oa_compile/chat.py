@@ -1,7 +1,8 @@
 """One chat call as plain data: what is asked, what was answered, what it used.
 
 Every lane speaks these types, and the journal stores them. Nothing here knows DSPy, a provider or
-a price.
+a price. None of it can point back to itself, and a run holds very many of them: the cycle collector
+is spared them (``gc=False``).
 """
 
 from __future__ import annotations
@@ -13,14 +14,14 @@ import msgspec
 FinishReason = Literal["stop", "length", "content_filter", "tool_call", "error"]
 
 
-class ChatMessage(msgspec.Struct, frozen=True):
+class ChatMessage(msgspec.Struct, frozen=True, gc=False):
     """One message; `role` is system, user or assistant."""
 
     role: str
     content: str
 
 
-class ChatRequest(msgspec.Struct, frozen=True, omit_defaults=True):
+class ChatRequest(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """A chat completion request. `response_format` is OpenAI's shape without its inner envelope:
     ``{"type": "json_schema", "name": …, "schema": {…}}`` or ``{"type": "json_object"}``.
     """
@@ -35,7 +36,7 @@ class ChatRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     response_format: dict[str, Any] | None = None
 
 
-class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
+class Usage(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """Tokens as the lane reported them."""
 
     input_tokens: int = 0
@@ -48,7 +49,7 @@ class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
         return self.input_tokens + self.output_tokens
 
 
-class ChatAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
+class ChatAnswer(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """A completed answer. `model` is what the lane says answered."""
 
     text: str

@@ -51,7 +51,7 @@ class SegmentStarted(Event, frozen=True, omit_defaults=True, kw_only=True, tag="
     """The effective config where a resume changed it (budgets, threads); empty otherwise."""
 
 
-class Reserved(Event, frozen=True, omit_defaults=True, kw_only=True, tag="reserved"):
+class Reserved(Event, frozen=True, gc=False, omit_defaults=True, kw_only=True, tag="reserved"):
     """The worst case of one attempt was set aside, before anything was sent."""
 
     hold: int
@@ -63,7 +63,7 @@ class Reserved(Event, frozen=True, omit_defaults=True, kw_only=True, tag="reserv
     tokens: int
 
 
-class Attempt(Event, frozen=True, omit_defaults=True, kw_only=True, tag="attempt"):
+class Attempt(Event, frozen=True, gc=False, omit_defaults=True, kw_only=True, tag="attempt"):
     """What became of one attempt: it settles the hold of the same number.
 
     ``ok``      answered; `request` and `answer` are whole.

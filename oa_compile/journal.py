@@ -20,6 +20,7 @@ from pathlib import Path
 
 import msgspec
 
+from oa_compile import held
 from oa_compile.errors import DigestMismatch, StorageError, UsageError
 from oa_compile.events import FORMAT_VERSION, AnyEvent, Line
 
@@ -155,10 +156,10 @@ class Journal:
         if self._refusal:
             raise JournalWriteError(f"{self.path}: {self._refusal}")
         end = self._size + len(data)
-        view = memoryview(data)
+        rest = data
         try:
-            while view:
-                view = view[os.pwrite(self._fd, view, end - len(view)) :]
+            while rest:
+                rest = rest[held.pwrite(self._fd, rest, end - len(rest)) :]
             # One statement without a call: Ctrl-C cannot come between the line and its number.
             self._size, self._seq = end, seq
         except OSError as error:

@@ -10,7 +10,6 @@ import difflib
 import heapq
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any, get_args
 
 import msgspec
@@ -27,8 +26,7 @@ _EXACT = 4_000_000
 """Pairs of letters up to which that comparison is exact; above, only counts of letters are compared."""
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
+class Recorded(msgspec.Struct, frozen=True, gc=False):
     """What one key came to: an answer, a refusal (`message`), or a fault (`fault` and `message`)."""
 
     answer: ChatAnswer | None = None

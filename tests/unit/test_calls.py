@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from oa_compile import held
 from oa_compile.chat import ChatAnswer, ChatMessage, ChatRequest, Usage
 from oa_compile.errors import BudgetExhausted, ExitCode, Interrupted, LaneError, OacompileError, StopRun
 from oa_compile.events import AnyEvent, Attempt, GaveUp, Reserved
@@ -556,10 +557,10 @@ def test_idle_is_when_no_call_is_under_way(desk: Desk) -> None:
 @pytest.fixture
 def full_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     def fill() -> None:
-        def full(_fd: int, _data: memoryview, _offset: int) -> int:
+        def full(_fd: int, _data: bytes, _offset: int) -> int:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-        monkeypatch.setattr(os, "pwrite", full)
+        monkeypatch.setattr(held, "pwrite", full)
 
     return fill
 

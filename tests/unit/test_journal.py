@@ -19,6 +19,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from oa_compile import held
 from oa_compile import journal as journal_module
 from oa_compile.errors import DigestMismatch, UsageError
 from oa_compile.events import AnyEvent, Event, Noted, SegmentStarted
@@ -352,7 +353,7 @@ def test_a_closed_journal_refuses(path: Path) -> None:
 
 
 class Disk:
-    """Stands in front of os.pwrite, os.ftruncate and os.fsync: short writes, a full disk, failing syncs."""
+    """Stands in front of held.pwrite, os.ftruncate and os.fsync: short writes, a full disk, failing syncs."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.room: int | None = None
@@ -361,11 +362,12 @@ class Disk:
         self.truncates = True
         self.sync_error: OSError | None = None
         self.syncs = 0
-        self._pwrite, self._ftruncate = os.pwrite, os.ftruncate
-        for name in ("pwrite", "ftruncate", "fsync"):
+        self._pwrite, self._ftruncate = held.pwrite, os.ftruncate
+        monkeypatch.setattr(held, "pwrite", self.pwrite)
+        for name in ("ftruncate", "fsync"):
             monkeypatch.setattr(os, name, getattr(self, name))
 
-    def pwrite(self, fd: int, data: memoryview, offset: int) -> int:
+    def pwrite(self, fd: int, data: bytes, offset: int) -> int:
         if self.room == 0:
             raise self.error
         piece = data[: self.piece if self.room is None else min(self.piece, self.room)]
@@ -435,14 +437,14 @@ def test_an_interrupt_after_the_last_byte_undoes_the_line_too(
 ) -> None:
     with Journal(path) as journal:
         journal.append(note("one"))
-        real = os.pwrite
+        real = held.pwrite
 
-        def interrupted(fd: int, data: memoryview, offset: int) -> int:
+        def interrupted(fd: int, data: bytes, offset: int) -> int:
             real(fd, data, offset)
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
-            patch.setattr(os, "pwrite", interrupted)
+            patch.setattr(held, "pwrite", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 journal.append(note("interrupted"))
         assert journal.append(note("two")) == 2

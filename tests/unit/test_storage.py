@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from pathlib import Path
 
 import pytest
 
+from oa_compile import held
 from oa_compile.artifact.manifest import write_whole
 from oa_compile.errors import ExitCode, StorageError
 from oa_compile.journal import JournalWriteError
@@ -39,3 +41,19 @@ def test_a_search_does_not_end_because_its_prints_found_no_room() -> None:
         return 7
 
     assert run_apart(search, log=Path("/dev/full"), on_interrupt=lambda: None) == 7
+
+
+def test_writing_with_the_lock_held_is_writing(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    with path.open("wb+") as file:
+        assert held.pwrite(file.fileno(), b"one\x00two", 0) == 7
+        assert held.pwrite(file.fileno(), b"THREE", 7) == 5
+    assert path.read_bytes() == b"one\x00twoTHREE"
+
+
+def test_an_error_of_it_is_the_system_s_own(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"")
+    with path.open("rb") as file, pytest.raises(OSError, match="Bad file descriptor") as failure:
+        held.pwrite(file.fileno(), b"x", 0)
+    assert failure.value.errno == errno.EBADF
