@@ -130,8 +130,6 @@ class Calls:
         self._flights: dict[str, _Flight] = {}
         self._stopped = threading.Event()
         self._stop_error: OacompileError | None = None
-        self._idle = threading.Condition(self._lock)
-        self._under_way = 0
         self.tally = Tally()
         self.on_saved: Callable[[], None] = lambda: None
         self.tolerates_faults: Callable[[], bool] = lambda: True
@@ -148,35 +146,31 @@ class Calls:
         """
         key = call_key(lane.identity, request, rollout=rollout, sample=sample)
         self._check_stopped()
-        with self._lock:
-            recorded = self._recording.get(key)
-            if recorded is not None and recorded.fault and not self._replay_faults:
-                recorded = None
-            flight = self._flights.get(key)
-            leads = recorded is None and flight is None
-            if leads:
-                flight = self._flights[key] = _Flight()
-                self._under_way += 1
+        recorded = self._known(key)
         if recorded is not None:
             return self._from_journal(recorded)
-        assert flight is not None
-        if not leads:
-            return self._follow(flight, key)
+        # No lock, one atomic step: threads that queue for locks hand the interpreter round (see held.py).
+        flight = _Flight()
+        leading = self._flights.setdefault(key, flight)
+        if leading is not flight:
+            return self._follow(leading, key)
         try:
             account = _Account(self, key, request, stage, role)
-            taken = self._take_over(account, lane)
+            # An identical call may have ended since the first look: it filed its answer before it left.
+            taken = self._known(key) or self._take_over(account, lane)
             flight.answer = self._from_journal(taken) if taken else self._lead(account, lane)
             return flight.answer
         except BaseException as error:
             flight.error = error
             raise
         finally:
-            with self._lock:
-                del self._flights[key]
-                self._under_way -= 1
-                if self._under_way == 0:
-                    self._idle.notify_all()
+            del self._flights[key]
             flight.under_way.release()
+
+    def _known(self, key: str) -> Recorded | None:
+        """What this run's journal answers; a fault only where it must happen again."""
+        recorded = self._recording.get(key)
+        return None if recorded is not None and recorded.fault and not self._replay_faults else recorded
 
     def _follow(self, flight: _Flight, key: str) -> ChatAnswer:
         """What an identical call that is under way comes to: counted as if it had been over before."""
@@ -353,8 +347,13 @@ class Calls:
 
     def wait_idle(self, seconds: float) -> bool:
         """Wait until no call is under way, at most `seconds`. True if none is."""
-        with self._lock:
-            return self._idle.wait_for(lambda: self._under_way == 0, timeout=seconds)
+        deadline = time.monotonic() + seconds
+        while flights := list(self._flights.values()):
+            for flight in flights:
+                if not flight.under_way.acquire(timeout=max(deadline - time.monotonic(), 0.0)):
+                    return False
+                flight.under_way.release()
+        return True
 
     def _check_stopped(self) -> None:
         if self._stop_error is not None:

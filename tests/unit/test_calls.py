@@ -220,9 +220,9 @@ class Met(dict[str, Any]):
         super().__init__()
         self.found = threading.Semaphore(0)
 
-    def get(self, key: str, default: Any = None) -> Any:
-        flight = super().get(key, default)
-        if flight is not None:
+    def setdefault(self, key: str, default: Any = None) -> Any:
+        flight = super().setdefault(key, default)
+        if flight is not default:
             self.found.release()
         return flight
 
