@@ -255,6 +255,29 @@ def test_identical_calls_at_once_are_sent_once(desk: Desk) -> None:
     assert (tally.made, tally.saved, tally.msat, tally.worth) == (1, THREADS - 1, 10, 10 * THREADS)
 
 
+def test_an_answer_filed_between_two_looks_is_not_asked_for_again(desk: Desk) -> None:
+    """The identical call that was under way has ended when this one comes to lead."""
+
+    class Late(dict[str, Any]):
+        def setdefault(self, key: str, default: Any = None) -> Any:
+            filed = Attempt(
+                hold=1,
+                key=key,
+                lane="local",
+                stage="compile",
+                role="task",
+                outcome="ok",
+                answer=ChatAnswer("filed meanwhile"),
+            )
+            desk.calls._recording.add(filed)
+            return super().setdefault(key, default)
+
+    desk.calls._flights = Late()
+    assert desk.ask().text == "filed meanwhile"
+    assert desk.lane.sent == []
+    assert (desk.calls.tally.made, desk.calls.tally.saved) == (0, 1)
+
+
 def test_identical_calls_at_once_share_a_fault(desk: Desk) -> None:
     """As if it had been replayed: each has an error of its own, and each is counted."""
     desk.lane.fault = lambda _request: LaneFault("unavailable", "closed")
