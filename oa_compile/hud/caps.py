@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from oa_compile.ledger import RUN, Caps
-from oa_compile.money import Rate, format_msat, parse_amount
+from oa_compile.money import Rate, format_msat
 from oa_compile.spec.config import BudgetSpec, MoneySpec
 
 UNITS = ("msat", "calls", "tokens")
@@ -63,8 +63,6 @@ def read_caps(settings: Mapping[str, Any]) -> dict[str, Caps]:
 
 def _caps(budget: Any, rate: Rate) -> Caps:
     try:
-        spec = BudgetSpec.model_validate(budget or {})
-        msat = None if spec.cost is None else parse_amount(spec.cost, rate)
+        return BudgetSpec.model_validate(budget or {}).caps(rate)
     except ValueError:  # pydantic's ValidationError is one
         return Caps()
-    return Caps(msat=msat, calls=spec.calls, tokens=spec.tokens, seconds=spec.seconds)

@@ -24,8 +24,8 @@ from oa_compile.lanes.engine import Engine, RunLM
 from oa_compile.lanes.lane import Lane
 from oa_compile.lanes.recorded import Recording, recorded_answers
 from oa_compile.ledger import RUN, Caps, CapWarning, Ledger
-from oa_compile.money import Rate, format_msat, parse_amount
-from oa_compile.spec.config import BudgetSpec, Config, StageSpec
+from oa_compile.money import format_msat
+from oa_compile.spec.config import Config, StageSpec
 
 SETTLED_WITHIN = 5.0
 """Seconds a stopping run waits for calls under way."""
@@ -37,15 +37,10 @@ _MAX_ERRORS = 1_000_000_000
 def caps_of(config: Config) -> dict[str, Caps]:
     """Every cap of a config, by the ledger's scope names."""
     rate = config.money.rate
-    caps = {RUN: _caps(config.budget, rate)}
-    caps |= {f"stage {name}": _caps(stage.budget, rate) for name, stage in config.stages.items()}
-    caps |= {f"lane {name}": _caps(lane.budget, rate) for name, lane in config.lanes.items()}
+    caps = {RUN: config.budget.caps(rate)}
+    caps |= {f"stage {name}": stage.budget.caps(rate) for name, stage in config.stages.items()}
+    caps |= {f"lane {name}": lane.budget.caps(rate) for name, lane in config.lanes.items()}
     return caps
-
-
-def _caps(budget: BudgetSpec, rate: Rate) -> Caps:
-    msat = None if budget.cost is None else parse_amount(budget.cost, rate)
-    return Caps(msat=msat, calls=budget.calls, tokens=budget.tokens, seconds=budget.seconds)
 
 
 def stage_of(config: Config, stage: Stage) -> StageSpec:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from oa_compile.ledger import Caps
 from oa_compile.money import MSAT_PER_BTC, Rate, parse_amount
 from oa_compile.spec.base import MisfitError, Slug, SpecModel
 
@@ -42,6 +43,11 @@ class BudgetSpec(SpecModel):
     calls: int | None = Field(default=None, ge=0)
     tokens: int | None = Field(default=None, ge=0)
     seconds: float | None = Field(default=None, gt=0)
+
+    def caps(self, rate: Rate) -> Caps:
+        """These caps as the ledger holds them; `cost` in msat."""
+        msat = None if self.cost is None else parse_amount(self.cost, rate)
+        return Caps(msat=msat, calls=self.calls, tokens=self.tokens, seconds=self.seconds)
 
 
 class RunSpec(SpecModel):

@@ -145,8 +145,6 @@ def _attempt(number: int, asked: ChatRequest, **what: object) -> Attempt:
 
 @contextmanager
 def embedded_subject() -> Iterator[Subject]:
-    if importlib.util.find_spec("oa_compile.lanes.embedded") is None:
-        pytest.skip("the embedded lane is not there yet")
     embedded = importlib.import_module("oa_compile.lanes.embedded")
     spec = EmbeddedLaneSpec(kind="embedded", instances=1, context=2048)
 
