@@ -61,6 +61,25 @@ class Reserved(Event, frozen=True, gc=False, omit_defaults=True, kw_only=True, t
     role: Role
     msat: int
     tokens: int
+    calls: int = 1
+
+
+class PaymentIntended(Event, frozen=True, omit_defaults=True, kw_only=True, tag="payment_intended"):
+    """A wallet is about to be asked to pay for the attempt of that hold: on the disk before it is asked.
+
+    A journal that holds one and no end of its attempt does not know whether the money went: the wallet is
+    asked about `payment_hash` before anything else. `settles` are the jobs a tab's payment is for.
+    """
+
+    hold: int
+    payment_hash: str
+    bolt11: str
+    msat: int
+    max_fee_msat: int
+    wallet: str
+    provider: str
+    job: str
+    settles: list[str] = []
 
 
 class Attempt(Event, frozen=True, gc=False, omit_defaults=True, kw_only=True, tag="attempt"):
@@ -70,7 +89,12 @@ class Attempt(Event, frozen=True, gc=False, omit_defaults=True, kw_only=True, ta
     ``refused`` the lane will never serve this request (too long, bad parameters): a fact about the
                 request, replayed like an answer.
     ``fault``   the infrastructure failed; says nothing about the candidate.
-    ``lost``    the process died before it knew; charged at the reserved worst case.
+    ``lost``    the process died before it knew; charged at the reserved worst case, or at what the
+                wallet says was paid.
+    ``unused``  answered and paid for, and another answer was taken: a hedge that came second, a copy
+                asked for to compare.
+
+    `calls` is 0 for what is no call and costs all the same: the payment of a tab.
     """
 
     hold: int
@@ -78,9 +102,10 @@ class Attempt(Event, frozen=True, gc=False, omit_defaults=True, kw_only=True, ta
     lane: str
     stage: Stage
     role: Role
-    outcome: Literal["ok", "refused", "fault", "lost"]
+    outcome: Literal["ok", "refused", "fault", "lost", "unused"]
     msat: int = 0
     tokens: int = 0
+    calls: int = 1
     latency_ms: int = 0
     request: ChatRequest | None = None
     answer: ChatAnswer | None = None
@@ -187,6 +212,7 @@ AnyEvent = (
     RunStarted
     | SegmentStarted
     | Reserved
+    | PaymentIntended
     | Attempt
     | GaveUp
     | Borrowed

@@ -6,9 +6,9 @@ tells it what became of every attempt; it never sees the budget, the journal or 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from oa_compile.chat import ChatAnswer, ChatRequest
 from oa_compile.errors import LaneError
@@ -65,8 +65,27 @@ class Spent:
     receipt: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """A payment about to be made: its invoice, and the most it may take beyond it, in msat."""
+
+    payment_hash: str
+    bolt11: str
+    msat: int
+    max_fee_msat: int
+    wallet: str
+    provider: str
+    job: str
+    settles: tuple[str, ...] = ()
+
+
 class Attempted(Protocol):
-    """An open attempt. Exactly one of the three ends it."""
+    """An open attempt. Exactly one of the four ends it; one that nothing ends stays reserved, and is
+    settled with the wallet when the run is taken up again.
+    """
+
+    def intend(self, intent: Intent) -> None:
+        """Write the intent to pay, on the disk when this returns; before the wallet is asked."""
 
     def answered(self, answer: ChatAnswer, spent: Spent) -> None:
         """The answer came."""
@@ -74,8 +93,11 @@ class Attempted(Protocol):
     def refused(self, error: RequestRefused) -> None:
         """The lane refused the request; nothing was charged."""
 
-    def failed(self, fault: LaneFault) -> None:
-        """The attempt failed; charged at its quote if `fault.billed`."""
+    def failed(self, fault: LaneFault, spent: Spent | None = None) -> None:
+        """The attempt failed; charged at `spent`, without it at its quote if `fault.billed`."""
+
+    def unused(self, answer: ChatAnswer, spent: Spent) -> None:
+        """An answer came and another one was taken."""
 
 
 class Account(Protocol):
@@ -85,8 +107,10 @@ class Account(Protocol):
     def key(self) -> str:
         """The call's digest: identical for identical calls of identical lanes."""
 
-    def attempt(self, lane: str, quote: Quote) -> Attempted:
-        """Reserve `quote` for an attempt on `lane`. Raises BudgetExhausted when a cap refuses."""
+    def attempt(self, lane: str, quote: Quote, *, wait: bool = True) -> Attempted:
+        """Reserve `quote` for an attempt on `lane`. Raises BudgetExhausted when a cap refuses; with
+        `wait`, only after open holds that stand in the way have settled.
+        """
 
     def pause(self, seconds: float) -> None:
         """Wait before a retry; returns early or raises StopRun when the run is stopping."""
@@ -112,3 +136,28 @@ class Lane(Protocol):
 
     def close(self) -> None:
         """Let go of servers, models and sockets. Safe to call twice."""
+
+
+@runtime_checkable
+class Payer(Protocol):
+    """A lane that pays by intents: what it was charged can be found out after a crash."""
+
+    def take_up(self, books: Books) -> None:
+        """Called once, before the first call of a run that is made, resumed or replayed live."""
+
+    def reconcile(self, intent: Intent) -> Spent | None:
+        """What a payment whose end is not journaled came to; None while nobody can know. Raises
+        LaneError when the wallet cannot be asked.
+        """
+
+
+class Books(Protocol):
+    """What a paying lane may read of its run, and write outside of calls."""
+
+    def receipts(self) -> Iterable[Mapping[str, Any]]:
+        """The receipts of this lane's attempts in the journal, in order."""
+
+    def settlement(self, key: str, quote: Quote) -> Attempted:
+        """Reserve for a payment that is no call (a tab). Raises BudgetExhausted at once when a cap
+        refuses.
+        """

@@ -31,7 +31,8 @@ class Payment:
     """What a wallet says of one payment hash.
 
     `sent_msat` is what left the wallet, fees included (0 unless complete); `preimage` is 64 hex digits,
-    checked against the hash, when complete; `reason` is the wallet's words for a failure.
+    checked against the hash, when complete; `reason` is the wallet's words for a failure. `repeated` says
+    that `pay` found it paid before it was asked: nothing was sent now.
     """
 
     payment_hash: str
@@ -39,6 +40,7 @@ class Payment:
     sent_msat: int = 0
     preimage: str = ""
     reason: str = ""
+    repeated: bool = False
 
 
 class Wallet(Protocol):
