@@ -22,7 +22,7 @@ from oa_compile.chat import ChatMessage, ChatRequest
 from oa_compile.digest import digest_json
 from oa_compile.lanes.compact import CompactAdapter
 from oa_compile.lanes.embedded import EmbeddedLane
-from oa_compile.spec.config import EmbeddedLaneSpec
+from oa_compile.spec.lanes import EmbeddedLaneSpec
 
 MAX_TOKENS = 64
 

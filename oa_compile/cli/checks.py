@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Literal
 from oa_compile.errors import OacompileError, SpecError
 
 if TYPE_CHECKING:
-    from oa_compile.spec.config import AnyLaneSpec, Config
+    from oa_compile.spec.config import Config
+    from oa_compile.spec.lanes import AnyLaneSpec
 
 Status = Literal["ok", "warn", "fail"]
 
@@ -165,7 +166,7 @@ def _config(budget: Path | None) -> Iterator[Check]:
 
 
 def _lane(config: Config, name: str) -> Iterator[Check]:
-    from oa_compile.spec.config import EmbeddedLaneSpec, FallbackLaneSpec
+    from oa_compile.spec.lanes import EmbeddedLaneSpec, FallbackLaneSpec
 
     spec: AnyLaneSpec = config.lanes[name]
     label = f"lane {name}"

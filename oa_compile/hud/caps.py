@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from oa_compile.ledger import RUN, Caps
 from oa_compile.money import Rate, format_msat
-from oa_compile.spec.config import BudgetSpec, MoneySpec
+from oa_compile.spec.budget import BudgetSpec, MoneySpec
 
 UNITS = ("msat", "calls", "tokens")
 

@@ -11,7 +11,7 @@ from typing import Any
 import dspy
 
 from oa_compile.lanes.engine import RunLM
-from oa_compile.spec.config import AdapterName
+from oa_compile.spec.lanes import AdapterName
 
 
 @cache

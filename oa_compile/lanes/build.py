@@ -15,13 +15,8 @@ from oa_compile.lanes.fallback import FallbackLane
 from oa_compile.lanes.lane import Lane
 from oa_compile.lanes.recorded import RecordedLane, recorded_answers
 from oa_compile.money import parse_amount
-from oa_compile.spec.config import (
-    Config,
-    EmbeddedLaneSpec,
-    FallbackLaneSpec,
-    LiteLLMLaneSpec,
-    RecordedLaneSpec,
-)
+from oa_compile.spec.config import Config
+from oa_compile.spec.lanes import EmbeddedLaneSpec, FallbackLaneSpec, LiteLLMLaneSpec, RecordedLaneSpec
 
 _USUAL_KEYS = {
     "anthropic": "ANTHROPIC_API_KEY",

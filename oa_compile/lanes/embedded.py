@@ -24,7 +24,7 @@ from oa_compile.errors import UsageError
 from oa_compile.lanes import metered, weights
 from oa_compile.lanes.grammar import SCHEMA_NAME, Grammar, compact_grammar
 from oa_compile.lanes.lane import Account, LaneFault, Quote, RequestRefused, Spent
-from oa_compile.spec.config import EmbeddedLaneSpec
+from oa_compile.spec.lanes import EmbeddedLaneSpec
 
 _TEMPLATE_TOKENS = 64
 _MESSAGE_TOKENS = 16

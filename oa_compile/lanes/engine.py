@@ -19,7 +19,7 @@ from oa_compile.chat import ChatMessage, ChatRequest
 from oa_compile.events import Role, Stage
 from oa_compile.lanes.calls import Calls, call_key
 from oa_compile.lanes.lane import Lane, RequestRefused
-from oa_compile.spec.config import LaneSpec
+from oa_compile.spec.lanes import LaneSpec
 
 
 class _Samples:

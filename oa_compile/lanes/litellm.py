@@ -25,7 +25,7 @@ from oa_compile.lanes.lane import Account, LaneFault, Quote, Spent
 from oa_compile.lanes.litellm_faults import classify
 from oa_compile.lanes.prices import ModelPrice, price_of
 from oa_compile.money import Rate
-from oa_compile.spec.config import LiteLLMLaneSpec
+from oa_compile.spec.lanes import LiteLLMLaneSpec
 
 LOCAL_PROVIDERS = frozenset(
     {"ollama", "ollama_chat", "hosted_vllm", "vllm", "llamafile", "lm_studio", "xinference", "lemonade"}

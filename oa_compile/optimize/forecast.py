@@ -17,7 +17,7 @@ from oa_compile.lanes.runtime import caps_of, stage_of
 from oa_compile.ledger import RUN, Caps
 from oa_compile.optimize.optimizer import PhaseEstimate
 from oa_compile.optimize.plan import Plan
-from oa_compile.spec.config import EmbeddedLaneSpec, FallbackLaneSpec, LaneSpec
+from oa_compile.spec.lanes import EmbeddedLaneSpec, FallbackLaneSpec, LaneSpec
 
 BYTES_PER_TOKEN = 4
 """English text over a byte-pair vocabulary."""

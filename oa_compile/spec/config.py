@@ -2,52 +2,15 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
-from oa_compile.ledger import Caps
-from oa_compile.money import MSAT_PER_BTC, Rate, parse_amount
 from oa_compile.spec.base import MisfitError, Slug, SpecModel
+from oa_compile.spec.budget import Amount, BudgetSpec, MoneySpec
+from oa_compile.spec.lanes import AnyLaneSpec, FallbackLaneSpec, PylonLaneSpec
 
-AdapterName = Literal["compact", "chat", "json", "xml"]
 OptimizerName = Literal["miprov2", "copro", "gepa"]
-
-
-def _is_an_amount(value: int | str) -> int | str:
-    parse_amount(value, Rate(Decimal(100_000)))  # the form is checked here; the rate is applied later
-    return value
-
-
-Amount = Annotated[int | str, AfterValidator(_is_an_amount)]
-"""Money: a whole number of msat, or ``"500msat"``, ``"12sat"``, ``"0.50usd"``."""
-
-
-class MoneySpec(SpecModel):
-    """The exchange rate used for every price; a setting with a date, never looked up."""
-
-    usd_per_btc: Decimal = Field(default=Decimal(100_000), gt=0, le=MSAT_PER_BTC)
-    as_of: str = ""
-
-    @property
-    def rate(self) -> Rate:
-        """The rate as a value that converts."""
-        return Rate(self.usd_per_btc)
-
-
-class BudgetSpec(SpecModel):
-    """Caps; what is left out is not capped. `cost` is an amount: 5000, "500msat", "12sat", "0.50usd"."""
-
-    cost: Amount | None = None
-    calls: int | None = Field(default=None, ge=0)
-    tokens: int | None = Field(default=None, ge=0)
-    seconds: float | None = Field(default=None, gt=0)
-
-    def caps(self, rate: Rate) -> Caps:
-        """These caps as the ledger holds them; `cost` in msat."""
-        msat = None if self.cost is None else parse_amount(self.cost, rate)
-        return Caps(msat=msat, calls=self.calls, tokens=self.tokens, seconds=self.seconds)
 
 
 class RunSpec(SpecModel):
@@ -70,70 +33,16 @@ class StageSpec(SpecModel):
     budget: BudgetSpec = BudgetSpec()
 
 
-class LaneSpec(SpecModel):
-    """What all lanes share."""
+class WalletSpec(SpecModel):
+    """What pays for the swarm's answers. The swarm of this machine brings its own (``ledger``)."""
 
-    adapter: AdapterName = "chat"
-    max_tokens: int = Field(default=1024, gt=0)
-    temperature: float = Field(default=0.0, ge=0, le=2)
-    budget: BudgetSpec = BudgetSpec()
-
-
-class EmbeddedLaneSpec(LaneSpec):
-    """llama.cpp in this process: SmolLM2 by name, or any GGUF file by path."""
-
-    kind: Literal["embedded"]
-    model: str = "smollm2-135m"
-    adapter: AdapterName = "compact"
-    max_tokens: int = Field(default=48, gt=0)
-    instances: int = Field(default=2, ge=1, le=64)
-    """Model instances, one thread each: as many as there are cores to spare."""
-    context: int = Field(default=4096, ge=256)
-    price: Amount = 0
-    """What one call is billed at, so that a budget can be tried without spending."""
-
-
-class PriceSpec(SpecModel):
-    """Dollars per million tokens, overriding litellm's table."""
-
-    input: Decimal = Field(ge=0)
-    output: Decimal = Field(ge=0)
-
-
-class LiteLLMLaneSpec(LaneSpec):
-    """Any provider litellm knows, ollama and OpenAI-compatible servers included."""
-
-    kind: Literal["litellm"]
-    model: str = Field(min_length=1)
-    api_key_env: str = ""
-    """Name of the environment variable that holds the key."""
-    api_base: str = ""
-    timeout: float = Field(default=60.0, gt=0, lt=110)
-    """Seconds for one attempt; below DSPy's 120 s straggler limit."""
-    attempts: int = Field(default=4, ge=1, le=20)
-    concurrency: int = Field(default=16, ge=1)
-    price: PriceSpec | None = None
-
-
-class RecordedLaneSpec(LaneSpec):
-    """Answers from a journal, and nothing else."""
-
-    kind: Literal["recorded"]
-    journal: str
-    lane: str
-    """Name of the lane, in that journal, whose calls are answered."""
-
-
-class FallbackLaneSpec(LaneSpec):
-    """Lanes in order: the next one when the one before is out of attempts."""
-
-    kind: Literal["fallback"]
-    lanes: tuple[str, ...] = Field(min_length=2)
-
-
-AnyLaneSpec = Annotated[
-    EmbeddedLaneSpec | LiteLLMLaneSpec | RecordedLaneSpec | FallbackLaneSpec, Field(discriminator="kind")
-]
+    kind: Literal["ledger", "cln", "nwc"] = "ledger"
+    rpc: str = ""
+    """Path of lightningd's unix socket (``cln``, or a ledger started elsewhere)."""
+    uri_env: str = "OACOMPILE_NWC"
+    """Name of the environment variable with the ``nostr+walletconnect://`` address (``nwc``)."""
+    pay_seconds: float = Field(default=20.0, gt=0, le=300)
+    """Seconds after which a payment that has not ended counts as pending."""
 
 
 class MiproSettings(SpecModel):
@@ -208,6 +117,7 @@ class Config(SpecModel):
     run: RunSpec = RunSpec()
     money: MoneySpec = MoneySpec()
     budget: BudgetSpec = BudgetSpec()
+    wallet: WalletSpec = WalletSpec()
     lanes: dict[Slug, AnyLaneSpec]
     stages: dict[Literal["compile", "validate", "verify"], StageSpec]
     optimizer: OptimizerSpec = OptimizerSpec()
@@ -238,6 +148,14 @@ class Config(SpecModel):
                             at=("lanes", label, "lanes", number),
                             options=plain,
                         )
+        if self.wallet.kind == "cln" and not self.wallet.rpc:
+            raise MisfitError("a wallet of kind `cln` needs `rpc`", at=("wallet", "kind"))
+        for label, spec in self.lanes.items():
+            if isinstance(spec, PylonLaneSpec) and spec.relays and self.wallet == WalletSpec():
+                raise MisfitError(
+                    f"lane `{label}` is paid on the relays it names, and there is no [wallet] to pay with",
+                    at=("lanes", label, "relays"),
+                )
         if "compile" not in self.stages:
             raise MisfitError("a config needs [stages.compile]", at=("stages",))
         return self

@@ -21,7 +21,7 @@ from oa_compile.lanes.fallback import FallbackLane
 from oa_compile.lanes.lane import Lane, LaneFault, RequestRefused
 from oa_compile.lanes.litellm import LiteLLMLane
 from oa_compile.lanes.recorded import RecordedLane, Recording
-from oa_compile.spec.config import EmbeddedLaneSpec
+from oa_compile.spec.lanes import EmbeddedLaneSpec
 from tests.support.accounts import RecordingAccount
 from tests.support.litellm_lane import KEY, MARKS, litellm_lane, offline_litellm
 from tests.support.openai_server import OpenAIServer, status

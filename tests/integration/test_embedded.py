@@ -23,7 +23,7 @@ from oa_compile.lanes.compact import CompactAdapter
 from oa_compile.lanes.embedded import EmbeddedLane
 from oa_compile.lanes.grammar import SCHEMA_NAME, Layout, read
 from oa_compile.lanes.lane import LaneFault, Quote, RequestRefused, Spent
-from oa_compile.spec.config import EmbeddedLaneSpec
+from oa_compile.spec.lanes import EmbeddedLaneSpec
 
 pytestmark = pytest.mark.model
 

@@ -16,7 +16,7 @@ import pytest
 from oa_compile.chat import ChatMessage, ChatRequest
 from oa_compile.errors import UsageError
 from oa_compile.lanes.prices import price_of, price_table
-from oa_compile.spec.config import PriceSpec
+from oa_compile.spec.lanes import PriceSpec
 from tests.support import openai_server as wire
 from tests.support.accounts import RecordingAccount
 from tests.support.litellm_lane import ASKED, KEY, MARKS, RATE, litellm_lane, offline_litellm

@@ -12,7 +12,7 @@ import pytest
 from oa_compile.chat import ChatMessage, ChatRequest
 from oa_compile.lanes.litellm import LiteLLMLane
 from oa_compile.money import Rate
-from oa_compile.spec.config import LiteLLMLaneSpec
+from oa_compile.spec.lanes import LiteLLMLaneSpec
 
 RATE = Rate(Decimal(100_000))
 KEY = "sk-secret-0123456789abcdef"

@@ -20,7 +20,8 @@ from oa_compile.optimize.forecast import ForecastLine, _Used, forecast
 from oa_compile.optimize.gepa import OPTIMIZER as GEPA
 from oa_compile.optimize.miprov2 import OPTIMIZER as MIPROV2
 from oa_compile.optimize.optimizer import Sizes
-from oa_compile.spec.config import CoproSettings, FallbackLaneSpec, GepaSettings, MiproSettings
+from oa_compile.spec.config import CoproSettings, GepaSettings, MiproSettings
+from oa_compile.spec.lanes import FallbackLaneSpec
 from tests.support.world import RuleLane, make_config, new_run, plan_of, run
 
 OPTIMIZERS = ("miprov2", "copro", "gepa")
