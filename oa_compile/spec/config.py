@@ -39,7 +39,7 @@ class WalletSpec(SpecModel):
     kind: Literal["ledger", "cln", "nwc"] = "ledger"
     rpc: str = ""
     """Path of lightningd's unix socket (``cln``, or a ledger started elsewhere)."""
-    uri_env: str = "OACOMPILE_NWC"
+    uri_env: str = "NWC_URI"
     """Name of the environment variable with the ``nostr+walletconnect://`` address (``nwc``)."""
     pay_seconds: float = Field(default=20.0, gt=0, le=300)
     """Seconds after which a payment that has not ended counts as pending."""

@@ -146,7 +146,11 @@ def test_every_key_can_be_set_by_its_variable(tmp_path: Path) -> None:
         if value == {}:  # all of its keys are not set
             continue
         name = environment_name(path)
-        loaded = config(tmp_path, CONFIG, environment={name: str(value).lower()})
+        loaded = config(
+            tmp_path,
+            CONFIG,
+            environment={name: str(value).lower() if isinstance(value, bool) else str(value)},
+        )
         assert str(loaded.sources[".".join(path)]) == name
         assert loaded.config == plain.config
 
