@@ -171,8 +171,8 @@ def encode(
     human = _write_human(network, amount_msat)
     fields = [
         _to_words(created_at, size=_STAMP),
-        _field("p", _packed(_hash_bytes(payment_hash))),
         _field("s", _packed(_hash_bytes(payment_secret))) if payment_secret else b"",
+        _field("p", _packed(_hash_bytes(payment_hash))),
         _field("d", _packed(text)),
         _field("x", _to_words(expiry_seconds)) if expiry_seconds != DEFAULT_EXPIRY else b"",
         _field("c", _to_words(min_final_cltv)) if min_final_cltv != DEFAULT_CLTV else b"",
