@@ -1,0 +1,359 @@
+"""The embedded ledger: several Lightning nodes in one book, their money, invoices and payments.
+
+Owns balances and what becomes of them. `ledger_log` keeps them, `ledger_rpc` lets them speak. Invoices,
+preimages and error codes are those of Lightning; channels are not: money moves from one line of the book to
+another, at once and all of it or not at all. It is for compiling with no set-up and for tests, and holds no
+bitcoin.
+
+Every change is in the log before anybody hears of it, and opening a ledger does again what its log says: so
+there is one way only in which anything changes (`_apply`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from oa_compile.errors import UsageError
+from oa_compile.money import check_msat
+from oa_compile.swarm import bolt11
+from oa_compile.swarm.bolt11 import Invoice, InvoiceError, NodeKey
+from oa_compile.swarm.ledger_log import (
+    FORMAT_VERSION,
+    AnyRecord,
+    Began,
+    Ended,
+    Issued,
+    LedgerLog,
+    Opened,
+    Sent,
+)
+
+FILE_NAME = "ledger.jsonl"
+
+WEEK = 604_800
+"""How long an invoice holds when nobody says: lightningd's default."""
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}", re.ASCII)
+
+
+class Code(IntEnum):
+    """lightningd's error codes, as far as they arise here."""
+
+    LIGHTNINGD = -1
+    INVALID_REQUEST = -32600
+    UNKNOWN_METHOD = -32601
+    INVALID_PARAMS = -32602
+    PAY_IN_PROGRESS = 200
+    DESTINATION_FAILED = 203
+    ROUTE_NOT_FOUND = 205
+    INVOICE_EXPIRED = 207
+    ALREADY_PAID = 219
+    LABEL_EXISTS = 900
+    PREIMAGE_EXISTS = 901
+    EXPIRED_WHILE_WAITING = 903
+    WAIT_TIMED_OUT = 904
+
+
+class LedgerRefusal(ValueError):
+    """The ledger will not do it: lightningd's code and words."""
+
+    def __init__(self, code: Code, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass(slots=True)
+class Bill:
+    """An invoice as its node keeps it. `pay_index` counts the node's paid invoices from 1; 0 is unpaid."""
+
+    issued: Issued
+    created_index: int
+    pay_index: int = 0
+    received_msat: int = 0
+    paid_at: int = 0
+
+
+@dataclass(slots=True)
+class Pay:
+    """A payment as its payer keeps it."""
+
+    sent: Sent
+    payee: str
+    preimage: str
+    created_index: int
+    status: Literal["complete", "pending", "failed"]
+    ended_at: int = 0
+
+    @property
+    def total_msat(self) -> int:
+        """What left, or would have left, the payer: the fee included."""
+        return self.sent.amount_msat + self.sent.fee_msat
+
+
+@dataclass(slots=True)
+class Node:
+    """One line of the book. `pays` has every attempt at a payment hash, in order."""
+
+    name: str
+    key: NodeKey
+    balance_msat: int
+    bills: dict[str, Bill] = field(default_factory=dict)
+    labels: dict[str, Bill] = field(default_factory=dict)
+    paid: list[Bill] = field(default_factory=list)
+    pays: dict[str, list[Pay]] = field(default_factory=lambda: defaultdict(list))
+    attempts: int = 0
+
+
+Listener = Callable[[str, str], None]
+"""Called with the payee's name and the payment hash, when a payment completed or failed for good."""
+
+
+class Ledger:
+    """The book, for one thread. Everything said here is in the log first.
+
+    `fee_msat` is what a payment costs on top, and goes to nobody in the book (`fees_msat` counts it).
+    Payments to a node in `frozen` stay pending until `thaw`. Both are settings of the process, not of
+    the log.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        nodes: Mapping[str, int],
+        *,
+        fee_msat: int = 0,
+        network: str = "regtest",
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Open the book in `folder`. Balances and network are those of its log; `nodes` (name → msat)
+        come to be where the log does not know them. Raises UsageError when another process has it or a
+        name does not fit, DigestMismatch when the log is damaged.
+        """
+        for name in nodes:
+            if not _NAME.fullmatch(name):
+                raise UsageError(f"no name for a node: {name!r} (a-z, 0-9 and dashes, 32 at most)")
+        self.network = network
+        self.nodes: dict[str, Node] = {}
+        self.fee_msat = check_msat(fee_msat)
+        self.fees_msat = 0
+        self.frozen: set[str] = set()
+        self._clock = clock
+        self._payees: dict[str, str] = {}
+        self._listeners: list[Listener] = []
+        self._log = LedgerLog(folder / FILE_NAME)
+        try:
+            self._log.replay(self._apply)
+            if not self._log.size:
+                self._commit(Began(FORMAT_VERSION, network))
+            for name, balance in nodes.items():
+                if name not in self.nodes:
+                    self._commit(Opened(name, os.urandom(32).hex(), check_msat(balance)))
+        except BaseException:
+            self._log.close()
+            raise
+
+    @property
+    def total_msat(self) -> int:
+        """All there is: balances, money held by pending payments, fees. Nothing but a new node changes it."""
+        pays = (pay for node in self.nodes.values() for tries in node.pays.values() for pay in tries)
+        held = sum(pay.total_msat for pay in pays if pay.status == "pending")
+        return sum(node.balance_msat for node in self.nodes.values()) + held + self.fees_msat
+
+    def listen(self, listener: Listener) -> None:
+        """Call `listener` whenever a payment ends."""
+        self._listeners.append(listener)
+
+    def now(self) -> int:
+        """Unix seconds."""
+        return int(self._clock())
+
+    def invoice(
+        self,
+        node: str,
+        amount_msat: int | None,
+        *,
+        label: str,
+        description: str,
+        expiry_seconds: int = WEEK,
+        preimage: str = "",
+    ) -> Bill:
+        """Make an invoice of `node`. Raises LedgerRefusal."""
+        owner = self.nodes[node]
+        if label in owner.labels:
+            raise LedgerRefusal(Code.LABEL_EXISTS, f"Duplicate label '{label}'")
+        secret = bytes.fromhex(preimage) if preimage else os.urandom(32)
+        payment_hash = hashlib.sha256(secret).hexdigest()
+        if payment_hash in self._payees:
+            raise LedgerRefusal(Code.PREIMAGE_EXISTS, "preimage already used")
+        at = self.now()
+        try:
+            made = bolt11.encode(
+                owner.key,
+                payment_hash=payment_hash,
+                payment_secret=os.urandom(32).hex(),
+                amount_msat=amount_msat,
+                network=self.network,
+                created_at=at,
+                expiry_seconds=expiry_seconds,
+                description=description,
+            )
+        except InvoiceError as error:
+            raise LedgerRefusal(Code.INVALID_PARAMS, str(error)) from error
+        self._commit(
+            Issued(
+                node=node,
+                label=label,
+                bolt11=made.bolt11,
+                preimage=secret.hex(),
+                payment_hash=payment_hash,
+                amount_msat=amount_msat,
+                description=description,
+                created_at=at,
+                expires_at=made.expires_at,
+            )
+        )
+        return owner.bills[payment_hash]
+
+    def pay(
+        self, node: str, text: str, *, max_fee_msat: int | None = None, amount_msat: int | None = None
+    ) -> Pay:
+        """Pay an invoice from `node`; comes back ``complete``, or ``pending`` where the payee is frozen.
+        Raises LedgerRefusal when nothing was paid.
+        """
+        payer = self.nodes[node]
+        invoice = self._readable(text)
+        tries = payer.pays.get(invoice.payment_hash, ())
+        if any(pay.status == "complete" for pay in tries):
+            raise LedgerRefusal(Code.ALREADY_PAID, "Already paid")
+        if any(pay.status == "pending" for pay in tries):
+            raise LedgerRefusal(Code.PAY_IN_PROGRESS, "Payment is pending")
+        if (invoice.amount_msat is None) == (amount_msat is None):
+            needed = "is needed: the invoice has none" if amount_msat is None else "is in the invoice already"
+            raise LedgerRefusal(Code.INVALID_PARAMS, f"amount_msat {needed}")
+        if self.now() > invoice.expires_at:
+            raise LedgerRefusal(Code.INVOICE_EXPIRED, "Invoice expired")
+        amount = invoice.amount_msat if invoice.amount_msat is not None else check_msat(amount_msat)
+        sent = Sent(node, invoice.payment_hash, invoice.bolt11, amount, self.fee_msat, self.now(), "complete")
+        if refusal := self._obstacle(payer, invoice, sent, max_fee_msat):
+            self._commit(msgspec.structs.replace(sent, status="failed", reason=str(refusal)))
+            raise refusal
+        if self._payees[invoice.payment_hash] in self.frozen:
+            sent = msgspec.structs.replace(sent, status="pending")
+        self._commit(sent)
+        return payer.pays[invoice.payment_hash][-1]
+
+    def thaw(self, node: str, *, settle: bool = True) -> None:
+        """Let the payments held for `node` go through, or fail."""
+        self.frozen.discard(node)
+        for payer in self.nodes.values():
+            for pay in [pay for tries in payer.pays.values() for pay in tries]:
+                if pay.status == "pending" and pay.payee == node:
+                    self._commit(Ended(payer.name, pay.sent.payment_hash, settle, self.now()))
+
+    def close(self) -> None:
+        """Let go of the log. Safe to call twice."""
+        self._log.close()
+
+    def _readable(self, text: str) -> Invoice:
+        """The invoice in `text`. Raises LedgerRefusal."""
+        try:
+            invoice = bolt11.decode(text)
+        except InvoiceError as error:
+            raise LedgerRefusal(Code.INVALID_PARAMS, f"Invalid bolt11: {error}") from error
+        if invoice.network != self.network:
+            raise LedgerRefusal(Code.INVALID_PARAMS, f"Invalid bolt11: not for {self.network}")
+        return invoice
+
+    def _obstacle(
+        self, payer: Node, invoice: Invoice, sent: Sent, max_fee_msat: int | None
+    ) -> LedgerRefusal | None:
+        """Why this payment fails on the way, if it does."""
+        payee = self.nodes.get(self._payees.get(invoice.payment_hash, ""))
+        if payee is None or payee.key.id != invoice.payee:
+            return LedgerRefusal(Code.ROUTE_NOT_FOUND, "Failed: unknown destination node_id, no route")
+        bill = payee.bills[invoice.payment_hash]
+        if bill.pay_index or bill.issued.bolt11 != invoice.bolt11 or self._held(sent.payment_hash):
+            return LedgerRefusal(Code.DESTINATION_FAILED, "Destination said it doesn't know invoice")
+        if max_fee_msat is not None and sent.fee_msat > max_fee_msat:
+            return LedgerRefusal(
+                Code.ROUTE_NOT_FOUND, f"Failed: no route without excessive cost ({sent.fee_msat}msat of fees)"
+            )
+        if payer.balance_msat < sent.amount_msat + sent.fee_msat:
+            return LedgerRefusal(
+                Code.ROUTE_NOT_FOUND, f"Failed: insufficient funds, {payer.balance_msat}msat left"
+            )
+        return None
+
+    def _held(self, payment_hash: str) -> bool:
+        """Whether some node's payment of it is pending."""
+        tries = (pay for node in self.nodes.values() for pay in node.pays.get(payment_hash, ()))
+        return any(pay.status == "pending" for pay in tries)
+
+    def _commit(self, record: AnyRecord) -> None:
+        """Write, then do, then tell."""
+        self._log.append(record)
+        self._apply(record)
+        match record:
+            case Sent(status="complete") | Ended():
+                for listener in self._listeners:
+                    listener(self._payees[record.payment_hash], record.payment_hash)
+
+    def _apply(self, record: AnyRecord) -> None:
+        match record:
+            case Began():
+                if record.version != FORMAT_VERSION:
+                    raise ValueError(f"format {record.version}, this version reads {FORMAT_VERSION}")
+                self.network = record.network
+            case Opened():
+                key = NodeKey(bytes.fromhex(record.secret))
+                self.nodes[record.node] = Node(record.node, key, record.balance_msat)
+            case Issued():
+                owner = self.nodes[record.node]
+                bill = Bill(record, created_index=len(owner.bills) + 1)
+                owner.bills[record.payment_hash] = owner.labels[record.label] = bill
+                self._payees[record.payment_hash] = record.node
+            case Sent():
+                self._apply_sent(record)
+            case Ended():
+                payer = self.nodes[record.node]
+                pay = payer.pays[record.payment_hash][-1]
+                pay.ended_at = record.at
+                pay.status = "complete" if record.complete else "failed"
+                if record.complete:
+                    self._receive(pay, record.at)
+                else:
+                    payer.balance_msat += pay.total_msat
+
+    def _apply_sent(self, sent: Sent) -> None:
+        payer = self.nodes[sent.node]
+        payee = self._payees.get(sent.payment_hash, "")
+        bill = self.nodes[payee].bills[sent.payment_hash] if payee else None
+        payer.attempts += 1
+        pay = Pay(
+            sent, payee, bill.issued.preimage if bill else "", payer.attempts, sent.status, ended_at=sent.at
+        )
+        payer.pays[sent.payment_hash].append(pay)
+        if sent.status != "failed":
+            payer.balance_msat -= pay.total_msat
+        if sent.status == "complete":
+            self._receive(pay, sent.at)
+
+    def _receive(self, pay: Pay, at: int) -> None:
+        """The payee's half of a completed payment."""
+        payee = self.nodes[pay.payee]
+        bill = payee.bills[pay.sent.payment_hash]
+        payee.balance_msat += pay.sent.amount_msat
+        payee.paid.append(bill)
+        bill.pay_index, bill.received_msat, bill.paid_at = len(payee.paid), pay.sent.amount_msat, at
+        self.fees_msat += pay.sent.fee_msat
