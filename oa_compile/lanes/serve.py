@@ -1,0 +1,70 @@
+"""Any lane as the answering function of a service provider.
+
+The lane is asked as it always is, and nobody keeps account: what a provider earns is its till's matter,
+what the lane costs its owner's.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from oa_compile.chat import ChatAnswer, ChatRequest
+from oa_compile.errors import OacompileError
+from oa_compile.lanes.lane import Intent, Lane, LaneFault, Quote, RequestRefused, Spent
+from oa_compile.swarm.terms import AnswerFailed, Answering, AnswerRefused
+
+_LONGEST_PAUSE = 5.0
+"""Seconds. Whoever waits for the answer can ask another provider meanwhile."""
+
+
+def answering(lane: Lane) -> Answering:
+    """Answer with `lane`; the key a provider gives is the call's key. Raises what `Answering` says: a
+    refusal with the lane's words, any other failure with its kind alone.
+    """
+
+    def answer(request: ChatRequest, key: str) -> ChatAnswer:
+        try:
+            return lane.complete(request, _NoAccount(key))
+        except RequestRefused as error:
+            raise AnswerRefused(error.message) from error
+        except LaneFault as fault:
+            raise AnswerFailed(fault.kind) from fault
+        except OacompileError as error:  # weights that are not there, a digest that is not theirs
+            raise AnswerFailed("unavailable") from error
+
+    return answer
+
+
+@dataclass(frozen=True, slots=True)
+class _NoAccount:
+    """Fulfils lanes.lane.Account: reserves nothing and records nothing."""
+
+    key: str
+
+    def attempt(self, lane: str, quote: Quote, *, wait: bool = True) -> _NoAttempt:  # noqa: ARG002
+        return _NoAttempt()
+
+    def pause(self, seconds: float) -> None:
+        if seconds > _LONGEST_PAUSE:
+            raise LaneFault("rate_limited", f"the lane asks to wait {seconds:.0f} s before a retry")
+        time.sleep(seconds)
+
+
+class _NoAttempt:
+    """Fulfils lanes.lane.Attempted: forgets what it is told."""
+
+    def intend(self, intent: Intent) -> None:
+        pass
+
+    def answered(self, answer: ChatAnswer, spent: Spent) -> None:
+        pass
+
+    def refused(self, error: RequestRefused) -> None:
+        pass
+
+    def failed(self, fault: LaneFault, spent: Spent | None = None) -> None:
+        pass
+
+    def unused(self, answer: ChatAnswer, spent: Spent) -> None:
+        pass
