@@ -21,6 +21,9 @@ from oa_compile.errors import DigestMismatch, StorageError, UsageError
 
 FORMAT_VERSION = 1
 
+Status = Literal["complete", "pending", "failed"]
+"""Of a payment, in lightningd's words."""
+
 
 class Record(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="did"):
     """One line of the log."""
@@ -49,6 +52,7 @@ class Issued(Record, frozen=True, tag="issued"):
     bolt11: str
     preimage: str
     payment_hash: str
+    payment_secret: str
     amount_msat: int | None
     description: str
     created_at: int
@@ -64,7 +68,7 @@ class Sent(Record, frozen=True, omit_defaults=True, tag="sent"):
     amount_msat: int
     fee_msat: int
     at: int
-    status: Literal["complete", "pending", "failed"]
+    status: Status
     reason: str = ""
 
 

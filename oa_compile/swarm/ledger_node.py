@@ -20,14 +20,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
-from typing import Literal
 
 import msgspec
 
 from oa_compile.errors import UsageError
 from oa_compile.money import check_msat
 from oa_compile.swarm import bolt11
-from oa_compile.swarm.bolt11 import Invoice, InvoiceError, NodeKey
+from oa_compile.swarm.bolt11 import InvoiceError, NodeKey
 from oa_compile.swarm.ledger_log import (
     FORMAT_VERSION,
     AnyRecord,
@@ -37,6 +36,7 @@ from oa_compile.swarm.ledger_log import (
     LedgerLog,
     Opened,
     Sent,
+    Status,
 )
 
 FILE_NAME = "ledger.jsonl"
@@ -89,10 +89,9 @@ class Pay:
     """A payment as its payer keeps it."""
 
     sent: Sent
-    payee: str
-    preimage: str
+    bill: Bill
     created_index: int
-    status: Literal["complete", "pending", "failed"]
+    status: Status
     ended_at: int = 0
 
     @property
@@ -149,7 +148,8 @@ class Ledger:
         self.fees_msat = 0
         self.frozen: set[str] = set()
         self._clock = clock
-        self._payees: dict[str, str] = {}
+        self._bills: dict[str, Bill] = {}
+        self._texts: dict[str, Bill] = {}
         self._listeners: list[Listener] = []
         self._log = LedgerLog(folder / FILE_NAME)
         try:
@@ -193,15 +193,16 @@ class Ledger:
         if label in owner.labels:
             raise LedgerRefusal(Code.LABEL_EXISTS, f"Duplicate label '{label}'")
         secret = bytes.fromhex(preimage) if preimage else os.urandom(32)
+        payment_secret = os.urandom(32).hex()
         payment_hash = hashlib.sha256(secret).hexdigest()
-        if payment_hash in self._payees:
+        if payment_hash in self._bills:
             raise LedgerRefusal(Code.PREIMAGE_EXISTS, "preimage already used")
         at = self.now()
         try:
             made = bolt11.encode(
                 owner.key,
                 payment_hash=payment_hash,
-                payment_secret=os.urandom(32).hex(),
+                payment_secret=payment_secret,
                 amount_msat=amount_msat,
                 network=self.network,
                 created_at=at,
@@ -217,6 +218,7 @@ class Ledger:
                 bolt11=made.bolt11,
                 preimage=secret.hex(),
                 payment_hash=payment_hash,
+                payment_secret=payment_secret,
                 amount_msat=amount_msat,
                 description=description,
                 created_at=at,
@@ -232,58 +234,61 @@ class Ledger:
         Raises LedgerRefusal when nothing was paid.
         """
         payer = self.nodes[node]
-        invoice = self._readable(text)
-        tries = payer.pays.get(invoice.payment_hash, ())
+        bill = self._texts.get(text.lower())
+        if bill is None:
+            raise self._not_ours(text)
+        issued = bill.issued
+        tries = payer.pays.get(issued.payment_hash, ())
         if any(pay.status == "complete" for pay in tries):
             raise LedgerRefusal(Code.ALREADY_PAID, "Already paid")
         if any(pay.status == "pending" for pay in tries):
             raise LedgerRefusal(Code.PAY_IN_PROGRESS, "Payment is pending")
-        if (invoice.amount_msat is None) == (amount_msat is None):
+        if (issued.amount_msat is None) == (amount_msat is None):
             needed = "is needed: the invoice has none" if amount_msat is None else "is in the invoice already"
             raise LedgerRefusal(Code.INVALID_PARAMS, f"amount_msat {needed}")
-        if self.now() > invoice.expires_at:
+        at = self.now()
+        if at > issued.expires_at:
             raise LedgerRefusal(Code.INVOICE_EXPIRED, "Invoice expired")
-        amount = invoice.amount_msat if invoice.amount_msat is not None else check_msat(amount_msat)
-        sent = Sent(node, invoice.payment_hash, invoice.bolt11, amount, self.fee_msat, self.now(), "complete")
-        if refusal := self._obstacle(payer, invoice, sent, max_fee_msat):
+        amount = issued.amount_msat if issued.amount_msat is not None else check_msat(amount_msat)
+        status: Status = "pending" if issued.node in self.frozen else "complete"
+        sent = Sent(node, issued.payment_hash, issued.bolt11, amount, self.fee_msat, at, status)
+        if refusal := self._obstacle(payer, bill, sent, max_fee_msat):
             self._commit(msgspec.structs.replace(sent, status="failed", reason=str(refusal)))
             raise refusal
-        if self._payees[invoice.payment_hash] in self.frozen:
-            sent = msgspec.structs.replace(sent, status="pending")
         self._commit(sent)
-        return payer.pays[invoice.payment_hash][-1]
+        return payer.pays[issued.payment_hash][-1]
 
     def thaw(self, node: str, *, settle: bool = True) -> None:
         """Let the payments held for `node` go through, or fail."""
         self.frozen.discard(node)
         for payer in self.nodes.values():
             for pay in [pay for tries in payer.pays.values() for pay in tries]:
-                if pay.status == "pending" and pay.payee == node:
+                if pay.status == "pending" and pay.bill.issued.node == node:
                     self._commit(Ended(payer.name, pay.sent.payment_hash, settle, self.now()))
 
     def close(self) -> None:
         """Let go of the log. Safe to call twice."""
         self._log.close()
 
-    def _readable(self, text: str) -> Invoice:
-        """The invoice in `text`. Raises LedgerRefusal."""
+    def _not_ours(self, text: str) -> LedgerRefusal:
+        """Why an invoice that nobody here made cannot be paid."""
         try:
             invoice = bolt11.decode(text)
         except InvoiceError as error:
-            raise LedgerRefusal(Code.INVALID_PARAMS, f"Invalid bolt11: {error}") from error
+            return LedgerRefusal(Code.INVALID_PARAMS, f"Invalid bolt11: {error}")
         if invoice.network != self.network:
-            raise LedgerRefusal(Code.INVALID_PARAMS, f"Invalid bolt11: not for {self.network}")
-        return invoice
+            return LedgerRefusal(Code.INVALID_PARAMS, f"Invalid bolt11: not for {self.network}")
+        if self.now() > invoice.expires_at:
+            return LedgerRefusal(Code.INVOICE_EXPIRED, "Invoice expired")
+        if any(node.key.id == invoice.payee for node in self.nodes.values()):
+            return LedgerRefusal(Code.DESTINATION_FAILED, "Destination said it doesn't know invoice")
+        return LedgerRefusal(Code.ROUTE_NOT_FOUND, "Failed: unknown destination node_id, no route")
 
     def _obstacle(
-        self, payer: Node, invoice: Invoice, sent: Sent, max_fee_msat: int | None
+        self, payer: Node, bill: Bill, sent: Sent, max_fee_msat: int | None
     ) -> LedgerRefusal | None:
         """Why this payment fails on the way, if it does."""
-        payee = self.nodes.get(self._payees.get(invoice.payment_hash, ""))
-        if payee is None or payee.key.id != invoice.payee:
-            return LedgerRefusal(Code.ROUTE_NOT_FOUND, "Failed: unknown destination node_id, no route")
-        bill = payee.bills[invoice.payment_hash]
-        if bill.pay_index or bill.issued.bolt11 != invoice.bolt11 or self._held(sent.payment_hash):
+        if bill.pay_index or self._held(sent.payment_hash):
             return LedgerRefusal(Code.DESTINATION_FAILED, "Destination said it doesn't know invoice")
         if max_fee_msat is not None and sent.fee_msat > max_fee_msat:
             return LedgerRefusal(
@@ -307,7 +312,7 @@ class Ledger:
         match record:
             case Sent(status="complete") | Ended():
                 for listener in self._listeners:
-                    listener(self._payees[record.payment_hash], record.payment_hash)
+                    listener(self._bills[record.payment_hash].issued.node, record.payment_hash)
 
     def _apply(self, record: AnyRecord) -> None:
         match record:
@@ -322,7 +327,7 @@ class Ledger:
                 owner = self.nodes[record.node]
                 bill = Bill(record, created_index=len(owner.bills) + 1)
                 owner.bills[record.payment_hash] = owner.labels[record.label] = bill
-                self._payees[record.payment_hash] = record.node
+                self._bills[record.payment_hash] = self._texts[record.bolt11] = bill
             case Sent():
                 self._apply_sent(record)
             case Ended():
@@ -337,12 +342,9 @@ class Ledger:
 
     def _apply_sent(self, sent: Sent) -> None:
         payer = self.nodes[sent.node]
-        payee = self._payees.get(sent.payment_hash, "")
-        bill = self.nodes[payee].bills[sent.payment_hash] if payee else None
         payer.attempts += 1
-        pay = Pay(
-            sent, payee, bill.issued.preimage if bill else "", payer.attempts, sent.status, ended_at=sent.at
-        )
+        bill = self._bills[sent.payment_hash]
+        pay = Pay(sent, bill, created_index=payer.attempts, status=sent.status, ended_at=sent.at)
         payer.pays[sent.payment_hash].append(pay)
         if sent.status != "failed":
             payer.balance_msat -= pay.total_msat
@@ -351,8 +353,8 @@ class Ledger:
 
     def _receive(self, pay: Pay, at: int) -> None:
         """The payee's half of a completed payment."""
-        payee = self.nodes[pay.payee]
-        bill = payee.bills[pay.sent.payment_hash]
+        bill = pay.bill
+        payee = self.nodes[bill.issued.node]
         payee.balance_msat += pay.sent.amount_msat
         payee.paid.append(bill)
         bill.pay_index, bill.received_msat, bill.paid_at = len(payee.paid), pay.sent.amount_msat, at
