@@ -1,0 +1,66 @@
+"""What tests of the swarm share: a relay of their own, a network over it, events to send.
+
+All on loopback and in the running loop; every port is one the system chose.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from oa_compile.swarm.event import Draft, Event, Keys
+from oa_compile.swarm.local_relay import run_local_relay
+from oa_compile.swarm.relays import Relays
+from tests.support.relay_proxy import RelayProxy
+
+
+@contextlib.asynccontextmanager
+async def local_relay(
+    *, nip42: bool = False, stored_events: int = 500, folder: Path | None = None
+) -> AsyncIterator[str]:
+    """A LocalRelay while the block runs; its URL."""
+    relay = await run_local_relay(nip42=nip42, stored_events=stored_events, folder=folder)
+    try:
+        yield relay.url
+    finally:
+        await relay.close()
+
+
+@contextlib.asynccontextmanager
+async def network(*urls: str, **settings: Any) -> AsyncIterator[Relays]:
+    """Relays that are open while the block runs. They say things again after 0.2 s, three times in all."""
+    relays = Relays(urls, **({"resend_seconds": 0.2, "sends": 3, "connect_seconds": 5.0} | settings))
+    await relays.open()
+    try:
+        yield relays
+    finally:
+        await relays.close()
+
+
+@contextlib.asynccontextmanager
+async def proxied() -> AsyncIterator[RelayProxy]:
+    """A proxy in front of a LocalRelay of its own."""
+    async with local_relay() as url, RelayProxy(url) as proxy:
+        yield proxy
+
+
+def job(keys: Keys, text: str = "question", *, created_at: int | None = None, **tags: str) -> Event:
+    """A signed job request: kind 5050 with an `i` tag, and single-valued tags by name."""
+    drafted = [["i", text, "text"], *([name, value] for name, value in tags.items())]
+    return keys.sign(Draft(5050, drafted, ""), created_at=created_at)
+
+
+def result(keys: Keys, request: Event, text: str = "answer", *, created_at: int | None = None) -> Event:
+    """A signed job result for `request`: kind 6050 with its `e` and `p` tags."""
+    tags = [["e", request.id], ["p", request.pubkey]]
+    return keys.sign(Draft(6050, tags, text), created_at=created_at)
+
+
+def plain(event: Event) -> dict[str, Any]:
+    """The event as JSON knows it, for rules and injections."""
+    raw: dict[str, Any] = msgspec.to_builtins(event)
+    return raw
