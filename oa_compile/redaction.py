@@ -114,9 +114,7 @@ PATTERNS: tuple[Pattern, ...] = (
     Pattern(
         "email",
         "email",
-        re.compile(
-            r"(?<![\w.%+-])[.%+-]*+(?P<private>\w[\w.%+-]*+@[\w-]+(?:\.[\w-]+)*\.[^\W\d_]{2,}(?![^\W_]))"
-        ),
+        re.compile(r"(?<![\w.%+-])[.%+-]*+(?P<private>\w[\w.%+-]*+@[\w-]+(?:\.[\w-]+)*\.[^\W\d_]{2,}(?!\w))"),
         ("@",),
     ),
     Pattern(
