@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 from oa_compile.chat import ChatAnswer, ChatRequest
 from oa_compile.errors import LaneError
+from oa_compile.swarm.attempt import Intent
 
 FaultKind = Literal[
     "rate_limited", "timeout", "transport", "server", "malformed", "auth", "billing", "unavailable"
@@ -65,22 +66,8 @@ class Spent:
     receipt: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Intent:
-    """A payment about to be made: its invoice, and the most it may take beyond it, in msat."""
-
-    payment_hash: str
-    bolt11: str
-    msat: int
-    max_fee_msat: int
-    wallet: str
-    provider: str
-    job: str
-    settles: tuple[str, ...] = ()
-
-
 class Attempted(Protocol):
-    """An open attempt. Exactly one of the four ends it; one that nothing ends stays reserved, and is
+    """An open attempt. Exactly one of the five ends it; one that nothing ends stays reserved, and is
     settled with the wallet when the run is taken up again.
     """
 
@@ -95,6 +82,9 @@ class Attempted(Protocol):
 
     def failed(self, fault: LaneFault, spent: Spent | None = None) -> None:
         """The attempt failed; charged at `spent`, without it at its quote if `fault.billed`."""
+
+    def paid(self, spent: Spent) -> None:
+        """What is no call and was reserved for (`Books.settlement`) is paid."""
 
     def unused(self, answer: ChatAnswer, spent: Spent) -> None:
         """An answer came and another one was taken."""
@@ -155,9 +145,12 @@ class Books(Protocol):
     """What a paying lane may read of its run, and write outside of calls."""
 
     def receipts(self) -> Iterable[Mapping[str, Any]]:
-        """The receipts of this lane's attempts in the journal, in order."""
+        """The receipts of this lane's attempts in the journal as it was taken up, in order."""
 
-    def settlement(self, key: str, quote: Quote) -> Attempted:
+    def payment_hashes(self) -> Iterable[str]:
+        """Every payment hash that this run ever intended to pay."""
+
+    def settlement(self, lane: str, key: str, quote: Quote) -> Attempted:
         """Reserve for a payment that is no call (a tab). Raises BudgetExhausted at once when a cap
         refuses.
         """

@@ -1,0 +1,237 @@
+"""From a lane's settings to a customer at work: keys, relays, wallet, market, tabs, a swarm of this machine.
+
+Owns what is opened, in which order, and that all of it is let go of; called from any thread, works on the
+process's loop.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from oa_compile.errors import UsageError
+from oa_compile.money import Rate, parse_amount
+from oa_compile.spec.config import WalletSpec
+from oa_compile.spec.lanes import PylonLaneSpec
+from oa_compile.swarm.attempt import SettlementAttempt
+from oa_compile.swarm.choice import Choice
+from oa_compile.swarm.customer import Customer, Terms
+from oa_compile.swarm.event import Keys
+from oa_compile.swarm.local_swarm import LocalSwarm, Plan
+from oa_compile.swarm.loop import shared_loop
+from oa_compile.swarm.market import Market
+from oa_compile.swarm.payment import Payments
+from oa_compile.swarm.record import ProviderRecord
+from oa_compile.swarm.relays import Relays
+from oa_compile.swarm.seal import SealCipher
+from oa_compile.swarm.settlement import Settlements
+from oa_compile.swarm.tab import Tabs, TabTerms
+from oa_compile.swarm.wallet import Payment, Wallet
+
+OPENING_SECONDS = 60.0
+CLOSING_SECONDS = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything a connection is made of, amounts in msat. `local` is set when the swarm is this
+    machine's.
+    """
+
+    keys: Keys
+    terms: Terms
+    relays: tuple[str, ...]
+    wallet: WalletSpec
+    nwc_uri: str
+    max_fee_msat: int
+    tab: TabTerms
+    seed: int
+    local: Plan | None
+
+    @classmethod
+    def of(
+        cls,
+        spec: PylonLaneSpec,
+        *,
+        wallet: WalletSpec,
+        rate: Rate,
+        secrets: Callable[[str], str | None],
+        seed: int,
+        home: Path | None,
+        label: str,
+    ) -> Settings:
+        """From a lane's spec. Raises UsageError for a secret that is named and not there."""
+        keys = Keys.generate()
+        if spec.key_env:
+            keys = Keys.from_hex(_secret(secrets, spec.key_env, what=f"lane `{label}`: the secret Nostr key"))
+        uri = ""
+        if wallet.kind == "nwc":
+            uri = _secret(secrets, wallet.uri_env, what="the wallet's nostr+walletconnect:// address")
+        terms = Terms(
+            bid_msat=parse_amount(spec.bid, rate),
+            model=spec.model,
+            deadline=spec.deadline,
+            hedge_after=spec.hedge_after,
+            attempts=spec.attempts,
+            audit=spec.audit,
+            encrypt=spec.encrypt,
+            lightning="regtest" if spec.is_local else spec.network,
+            providers=frozenset(spec.providers),
+        )
+        return cls(
+            keys=keys,
+            terms=terms,
+            relays=spec.relays,
+            wallet=wallet,
+            nwc_uri=uri,
+            max_fee_msat=parse_amount(spec.max_fee, rate),
+            tab=TabTerms(
+                spec.tab.jobs, parse_amount(spec.tab.cost, rate), parse_amount(spec.tab.limit, rate)
+            ),
+            seed=seed,
+            local=_plan(spec, rate, home) if spec.is_local else None,
+        )
+
+
+def _secret(secrets: Callable[[str], str | None], name: str, *, what: str) -> str:
+    value = secrets(name)
+    if not value:
+        raise UsageError(f"{what} is wanted in the variable {name}, which is not set")
+    return value
+
+
+def _plan(spec: PylonLaneSpec, rate: Rate, home: Path | None) -> Plan:
+    local = spec.local
+    return Plan(
+        folder=home,
+        providers=local.providers,
+        lane=f"embedded:{local.model}",
+        price_msat=parse_amount(local.price, rate),
+        order=local.order,
+        balance_msat=parse_amount(local.balance, rate),
+        tab_limit_msat=parse_amount(spec.tab.limit, rate) if spec.tab.jobs else 0,
+    )
+
+
+class Connection:
+    """Opens what a customer needs when it is needed. Safe from many threads."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        records: Callable[[], Mapping[str, ProviderRecord]],
+        settle: Callable[[str], SettlementAttempt],
+    ) -> None:
+        """`records` are read when connecting; `settle` reserves for the settlement of a tab."""
+        self.settings = settings
+        self._records = records
+        self._settle = settle
+        self._loop = shared_loop()
+        self._lock = threading.Lock()
+        self._local: LocalSwarm | None = None
+        self._wallet: Wallet | None = None
+        self._customer: Customer | None = None
+
+    def open(
+        self, *, receipts: Iterable[Mapping[str, Any]] = (), hashes: Iterable[str] = ()
+    ) -> Customer:
+        """A customer that is subscribed and knows providers. Raises LaneError or UsageError."""
+        wallet = self._opened_wallet()
+        relays = self._started().relays if self.settings.local is not None else self.settings.relays
+        settlements = None
+        if self.settings.tab.jobs:
+            settlements = Settlements(Tabs(self.settings.tab, receipts=receipts), reserve=self._settle)
+        opening = self._open(wallet, relays, settlements, set(hashes))
+        self._customer = self._loop.run(opening, seconds=OPENING_SECONDS)
+        return self._customer
+
+    async def _open(
+        self,
+        wallet: Wallet,
+        urls: tuple[str, ...],
+        settlements: Settlements | None,
+        hashes: set[str],
+    ) -> Customer:
+        settings = self.settings
+        network = Relays(urls, keys=settings.keys)
+        await network.open()
+        customer = Customer(
+            keys=settings.keys,
+            network=network,
+            market=Market(
+                bid_msat=settings.terms.bid_msat,
+                seed=settings.seed,
+                allow=settings.terms.providers,
+                records=self._records(),
+                network=settings.terms.lightning,
+                choice=self._choice(),
+            ),
+            terms=settings.terms,
+            payments=None,
+            cipher=SealCipher(settings.keys),
+            settlements=settlements,
+        )
+        customer.payments = Payments(
+            wallet,
+            network=settings.terms.lightning,
+            max_fee_msat=settings.max_fee_msat,
+            seconds=settings.wallet.pay_seconds,
+            seen=hashes,
+            offload=customer.offload,
+        )
+        try:
+            await customer.open()
+        except BaseException:
+            await customer.close(seconds=0)
+            raise
+        return customer
+
+    def _choice(self) -> Choice | None:
+        """Our own providers need not earn any trust."""
+        return Choice(newcomer_jobs=64, newcomer_bids=1e6, risk_bids=1e6) if self.settings.local else None
+
+    def look_up(self, payment_hash: str) -> Payment:
+        """What the wallet says of a payment. Raises LaneError."""
+        return self._loop.run(self._opened_wallet().look_up(payment_hash), seconds=OPENING_SECONDS)
+
+    def _opened_wallet(self) -> Wallet:
+        with self._lock:
+            if self._wallet is None:
+                self._wallet = self._loop.run(self._new_wallet())
+            return self._wallet
+
+    async def _new_wallet(self) -> Wallet:
+        spec = self.settings.wallet
+        if spec.kind == "nwc":
+            from oa_compile.swarm.nwc import NwcWallet
+
+            return NwcWallet(self.settings.nwc_uri)
+        from oa_compile.swarm.cln import ClnWallet
+
+        path = self._started().wallet if not spec.rpc else Path(spec.rpc).expanduser()
+        return ClnWallet(path, kind=spec.kind)
+
+    def _started(self) -> LocalSwarm:
+        """The swarm of this machine, running."""
+        if self.settings.local is None:
+            raise UsageError("a wallet of kind `ledger` on named relays needs `rpc`, the ledger's socket")
+        if self._local is None:
+            self._local = LocalSwarm(self.settings.local)
+        self._local.start()
+        return self._local
+
+    def close(self) -> None:
+        """Let go of everything that was opened. Safe to call twice."""
+        customer, self._customer = self._customer, None
+        if customer is not None:
+            self._loop.run(customer.close(seconds=CLOSING_SECONDS), seconds=2 * CLOSING_SECONDS)
+        wallet, self._wallet = self._wallet, None
+        if wallet is not None:
+            self._loop.run(wallet.close(), seconds=CLOSING_SECONDS)
+        local, self._local = self._local, None
+        if local is not None:
+            local.close()

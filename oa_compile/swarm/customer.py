@@ -1,0 +1,314 @@
+"""The customer: one standing subscription on the relays, any number of jobs under way.
+
+Owns the connections, which event belongs to which job, and whether it may be believed: its id, its
+signature, its author, its kind, its tags and its time are checked here, whatever a relay says. Who is asked
+next is `errand`'s matter, what an answer costs `exchange`'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import time
+from collections import Counter
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any
+
+from oa_compile.chat import ChatAnswer, ChatRequest
+from oa_compile.errors import LaneError
+from oa_compile.swarm.attempt import Attempt, JobFault, Receipt, Why
+from oa_compile.swarm.errand import Asked, Errand
+from oa_compile.swarm.event import Event, Keys, verify
+from oa_compile.swarm.exchange import Ended, Exchange, with_payment
+from oa_compile.swarm.market import Market, Offer
+from oa_compile.swarm.network import Filter, Network, Subscription
+from oa_compile.swarm.nip89 import HANDLER_KIND, Handler, read_handler
+from oa_compile.swarm.nip90 import (
+    FEEDBACK_KIND,
+    JOB_KIND,
+    RESULT_KIND,
+    Cipher,
+    Job,
+    ProtocolError,
+    draft_job,
+    job_of,
+)
+from oa_compile.swarm.payment import Intends, Offload, Payments
+from oa_compile.swarm.settlement import Settlements
+from oa_compile.swarm.standing import JobOutcome, OutcomeKind
+
+CLOCK_SKEW = 600
+"""Seconds that a provider's clock may be behind ours."""
+
+THREADS = 32
+"""Journal writes and other blocking work at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What every job is asked under. `bid_msat` without fees; times in seconds; `audit` is the share of
+    calls that two providers answer; `lightning` the network of invoices.
+    """
+
+    bid_msat: int
+    model: str = ""
+    deadline: float = 60.0
+    hedge_after: float = 10.0
+    attempts: int = 4
+    audit: float = 0.0
+    encrypt: bool = True
+    lightning: str = "bitcoin"
+    providers: frozenset[str] = frozenset()
+    discover: float = 5.0
+    """Seconds to wait for the first announcement."""
+
+
+class Customer:
+    """Asks service providers on `network`, pays them with `payments`. Lives on one loop."""
+
+    def __init__(
+        self,
+        *,
+        keys: Keys,
+        network: Network,
+        market: Market,
+        terms: Terms,
+        payments: Payments | None = None,
+        cipher: Cipher | None = None,
+        settlements: Settlements | None = None,
+        offload: Offload | None = None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """Without `payments` only answers that cost nothing are taken. `now` is Unix time in seconds."""
+        self.keys = keys
+        self.network = network
+        self.market = market
+        self.terms = terms
+        self.settlements = settlements
+        self.payments = payments
+        self.cipher = cipher
+        self.now = now
+        self.passed_over: Counter[str] = Counter()
+        """Events that were not believed, by reason."""
+        self._pool = None if offload is not None else ThreadPoolExecutor(THREADS, "oacompile-swarm-io")
+        self._offload = offload
+        self._exchanges: dict[str, Exchange] = {}
+        self._background: set[asyncio.Task[None]] = set()
+        self._subscription: Subscription | None = None
+        self._changed = asyncio.Event()
+
+    # -- opening and closing ---------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Subscribe, and wait for a provider's announcement. Raises LaneError when nobody announces."""
+        me = self.keys.public
+        answers: Filter = {
+            "kinds": [RESULT_KIND, FEEDBACK_KIND],
+            "#p": [me],
+            "since": int(self.now()) - CLOCK_SKEW,
+        }
+        handlers: Filter = {"kinds": [HANDLER_KIND], "#k": [str(JOB_KIND)]}
+        for provider in self.terms.providers:
+            self.market.offer(Handler(provider))
+        if self.terms.providers:
+            handlers["authors"] = sorted(self.terms.providers)
+        self._subscription = await self.network.subscribe([answers, handlers], self._on_event)
+        until = self.loop_time() + self.terms.discover
+        while not self.market.explain() and self.loop_time() < until:
+            await self.change(until - self.loop_time())
+        if not self.market.explain():
+            raise LaneError(
+                "no service provider for text generation (kind 5050) has announced itself on these relays",
+                hint="name other relays; `oacompile swarm providers` shows who is there",
+            )
+
+    async def close(self, *, seconds: float = 10.0) -> None:
+        """Settle all tabs and let background work end, at most `seconds`, then let go of the relays. Safe to
+        call twice.
+        """
+        if self.settlements is not None:
+            self.settlements.finish(self)
+        until = self.loop_time() + seconds
+        while self._background and (left := until - self.loop_time()) > 0:  # one may begin the next
+            await asyncio.wait(self._background, timeout=left)
+        for task in list(self._background):
+            task.cancel()
+        if self._subscription is not None:
+            with contextlib.suppress(OSError):
+                await self._subscription.close()
+            self._subscription = None
+        await self.network.close()
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+
+    @staticmethod
+    def loop_time() -> float:
+        """The loop's clock in seconds, virtual in a simulation."""
+        return asyncio.get_running_loop().time()
+
+    async def offload(self, work: Callable[..., Any], *arguments: Any) -> Any:
+        """Run blocking work off the loop."""
+        if self._offload is not None:
+            return await self._offload(work, *arguments)
+        return await asyncio.get_running_loop().run_in_executor(self._pool, work, *arguments)
+
+    def background(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run something that nobody waits for; closing does."""
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    # -- asking ----------------------------------------------------------------------------------
+
+    async def ask(self, asked: Asked, attempt: Attempt) -> ChatAnswer:
+        """One call's answer; `attempt` is its first, reserved already. Every attempt is ended, or left
+        open while its payment is pending. Raises JobFault when nobody answered.
+        """
+        return await Errand(self, asked).run(attempt)
+
+    async def choose(self, *, without: Sequence[str] = (), operators: Sequence[str] = ()) -> Offer | None:
+        """The provider to be asked next; waits while all who may be asked have their hands full. None if
+        nobody is left. A provider in `without` is asked again only where there is no other.
+        """
+        until = self.loop_time() + self.terms.deadline
+        while True:
+            now = self.loop_time()
+            model = self.terms.model
+            offer = self.market.choose(now=now, model=model, without=without, other_operators_than=operators)
+            if offer is None and without and not operators:
+                offer = self.market.choose(now=now, model=model)
+            if offer is not None or not self._exchanges or now >= until:
+                return offer
+            await self.change(until - now)
+
+    async def change(self, seconds: float) -> None:
+        """Wait until an exchange ends or somebody announces himself, at most `seconds`."""
+        self._changed.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(min(max(seconds, 0.0), 1.0)):
+                await self._changed.wait()
+
+    def begin(self, request: ChatRequest, offer: Offer, attempt: Attempt, why: Why) -> Exchange:
+        """Send a job to one provider."""
+        price = min(offer.price_msat, self.terms.bid_msat)
+        tabs = self.settlements.tabs if self.settlements is not None else None
+        on_tab = tabs is not None and tabs.wanted(
+            offer.provider, price_msat=price, offers_msat=offer.handler.tab_limit_msat
+        )
+        job = Job(
+            chat=request,
+            model=self.terms.model,
+            bid_msat=price,
+            provider=offer.provider,
+            nonce=secrets.token_hex(8),
+            tab=on_tab,
+        )
+        exchange = self.start(job, attempt, why)
+        if on_tab and tabs is not None:
+            tabs.expect(offer.provider, price)
+            exchange.done.add_done_callback(lambda _done: tabs.expected(offer.provider, price))
+        self.market.began(offer.provider, self.loop_time())
+        exchange.done.add_done_callback(lambda _done: self._ended(exchange))
+        return exchange
+
+    def start(self, job: Job, attempt: Intends, why: Why) -> Exchange:
+        """Sign a job and wait for what becomes of it."""
+        cipher = self.cipher if self.terms.encrypt else None
+        event = self.keys.sign(draft_job(job, cipher=cipher), created_at=int(self.now()))
+        exchange = Exchange(
+            job=event,
+            provider=job.provider,
+            why=why,
+            bid_msat=job.bid_msat,
+            attempt=attempt,
+            network=self.network,
+            payments=self.payments,
+            cipher=self.cipher,
+            deadline=self.terms.deadline,
+            on_tab=job.tab,
+            settles=job.settles,
+        )
+        self._exchanges[event.id] = exchange
+        exchange.done.add_done_callback(lambda _done: self._exchanges.pop(event.id, None))
+        return exchange
+
+    def _ended(self, exchange: Exchange) -> None:
+        """Tell the market what an exchange came to."""
+        self._changed.set()
+        if exchange.done.cancelled() or exchange.done.exception() is not None:
+            outcome = JobOutcome("failed")
+        else:
+            ended = exchange.done.result()
+            receipt = ended.receipt
+            kind: OutcomeKind = "answered"
+            if ended.pending or receipt.superseded:
+                kind = "cancelled"
+            elif ended.fault is not None:
+                kind = "lost" if receipt.lost else "failed"
+            outcome = JobOutcome(kind, latency_seconds=ended.seconds, msat=receipt.charged_msat)
+        self.market.ended(exchange.provider, outcome, self.loop_time())
+
+    def answered(self, receipt: Receipt) -> None:
+        """An answer is in the journal; if it is on a tab, it is owed from now on."""
+        if receipt.order == "tab" and self.settlements is not None:
+            self.settlements.owe(self, receipt)
+
+    def watch(self, ended: Ended, attempt: Attempt) -> None:
+        """Leave an attempt open until its pending payment has ended."""
+        self.background(self._watch(ended, attempt))
+
+    async def _watch(self, ended: Ended, attempt: Attempt) -> None:
+        if self.payments is None:
+            return
+        payment = await self.payments.ended(ended.pending)
+        receipt = with_payment(ended.receipt, payment, wallet=self.payments.wallet.kind)
+        fault = ended.fault or JobFault("timeout", "the payment had not ended")
+        if payment.status != "complete":
+            attempt.failed(fault, receipt)
+        elif ended.answer is not None:
+            attempt.unused(ended.answer, receipt)
+        else:
+            attempt.failed(fault, replace(receipt, lost=True))
+
+    # -- what comes in ---------------------------------------------------------------------------
+
+    def _on_event(self, event: Event) -> None:
+        if event.kind == HANDLER_KIND:
+            self._take_handler(event)
+            return
+        reason = self._disbelief(event)
+        if reason:
+            self.passed_over[reason] += 1
+            return
+        self._exchanges[job_of(event) or ""].take(event)
+
+    def _disbelief(self, event: Event) -> str:
+        """Why an event is passed over; empty if it is what it says, for a job under way."""
+        if event.kind not in (RESULT_KIND, FEEDBACK_KIND):
+            return "kind"
+        exchange = self._exchanges.get(job_of(event) or "")
+        if exchange is None:
+            return "job"
+        if event.pubkey != exchange.provider:
+            return "provider"
+        if not any(len(tag) > 1 and tag[0] == "p" and tag[1] == self.keys.public for tag in event.tags):
+            return "customer"
+        if event.created_at < exchange.job.created_at - CLOCK_SKEW:
+            return "time"
+        return "" if verify(event) else "signature"
+
+    def _take_handler(self, event: Event) -> None:
+        allowed = self.terms.providers
+        if (allowed and event.pubkey not in allowed) or not verify(event):
+            self.passed_over["announcement"] += 1
+            return
+        try:
+            handler = read_handler(event)
+        except ProtocolError:
+            self.passed_over["announcement"] += 1
+            return
+        self.market.offer(handler)
+        self._changed.set()
