@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import time
 from typing import Any, NamedTuple
 
@@ -48,6 +49,9 @@ class Draft(NamedTuple):
     content: str
 
 
+_PUBKEY = re.compile(r"[0-9a-f]{64}")
+_SIGNATURE = re.compile(r"[0-9a-f]{128}")
+
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Event)
 
@@ -67,7 +71,8 @@ def decode_event(raw: bytes | str) -> Event:
     """An event from JSON; checks types only. Raises ValueError."""
     try:
         return _decoder.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        # A field that is no event's is skipped, however deep it is nested: deep enough, it ends the decoder.
         raise ValueError(f"not an event: {error}") from error
 
 
@@ -80,7 +85,13 @@ def event_from(value: Any) -> Event:
 
 
 def verify(event: Event) -> bool:
-    """Whether the id is that of the content and the signature is the author's over it. Never raises."""
+    """Whether the id is that of the content and the signature is the author's over it. Never raises.
+
+    Hex in any other spelling (capitals, spaces) is refused: one key would have many names, and whoever
+    counts or blocks providers by their keys could be fooled with them.
+    """
+    if not (_PUBKEY.fullmatch(event.pubkey) and _SIGNATURE.fullmatch(event.sig)):
+        return False
     try:
         if event.id != event_id(event.pubkey, event.created_at, event.kind, event.tags, event.content):
             return False
@@ -98,6 +109,8 @@ class Keys:
     def __init__(self, secret: bytes) -> None:
         """From 32 bytes. Raises UsageError for what is no secp256k1 key."""
         try:
+            if len(secret) != 32:  # coincurve pads a short one
+                raise ValueError("32 bytes")
             self._secret = coincurve.PrivateKey(secret)
         except ValueError as error:
             raise UsageError("not a secret key: 32 bytes (64 hex digits) are wanted") from error

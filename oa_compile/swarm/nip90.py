@@ -194,7 +194,8 @@ def read_job(event: Event, *, cipher: Cipher | None = None) -> Job:
     first = {name: values[0] for name, values in params.items()}
     settles = read_ids(first["settles"]) if "settles" in first else ()
     chat = ChatRequest(messages=()) if settles else read_chat(tags, params)
-    if event.value("output") == "application/json" and chat.response_format is None:
+    wants_json = event.value("output") == "application/json" and chat.response_format is None
+    if wants_json and not settles:
         chat = msgspec.structs.replace(chat, response_format={"type": "json_object"})
     bid = event.first("bid")
     relays = event.first("relays") or []
