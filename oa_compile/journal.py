@@ -121,7 +121,7 @@ class Journal:
         except BaseException:
             os.close(self._fd)
             raise
-        self._seq = len(self.history)
+        self._seq = self._synced = len(self.history)
         self._lock = threading.Lock()
         self._syncing = threading.Lock()
         self._last_sync = time.monotonic()
@@ -136,6 +136,7 @@ class Journal:
     def append(self, event: AnyEvent, *, sync: bool = False) -> int:
         """Write one event; returns its sequence number. Raises JournalWriteError, nothing half-written."""
         body = _encoder.encode(event)
+        held.await_free(self._lock)
         with self._lock:
             seq = self._seq + 1
             at = time.time_ns() // 1_000_000
@@ -149,7 +150,7 @@ class Journal:
             if due:
                 self._last_sync = now
         if due:
-            self._sync()
+            self._sync(seq)
         return seq
 
     def _write(self, data: bytes, *, seq: int) -> None:
@@ -176,14 +177,16 @@ class Journal:
             # The half line stays, to be cut when the journal is opened again: nothing may follow it.
             self._refusal = f"an earlier write failed and could not be undone: {error.strerror}"
 
-    def _sync(self) -> None:
+    def _sync(self, seq: int) -> None:
         with self._syncing:  # not under the other lock: threads go on appending while the disk is busy
-            if self._closed:
+            if self._closed or self._synced >= seq:  # whoever was before took this line along
                 return
+            written = self._seq
             try:
                 os.fsync(self._fd)
             except OSError as error:
                 raise self._failed(error) from error
+            self._synced = written
 
     def _failed(self, error: OSError) -> JournalWriteError:
         return JournalWriteError(

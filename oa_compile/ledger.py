@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from oa_compile import held
 from oa_compile.errors import BudgetExhausted, DigestMismatch
 from oa_compile.events import AnyEvent, Attempt, Reserved, Role, Stage
 from oa_compile.money import check_msat
@@ -81,6 +82,7 @@ class Hold:
     role: Role
     msat: int
     tokens: int
+    calls: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +108,25 @@ class Ledger:
     _waits: bool = field(default=True, init=False)
     _warned: dict[str, int] = field(default_factory=dict, init=False)
     _scoped: dict[tuple[str, str], tuple[_Scope, ...]] = field(default_factory=dict, init=False)
-    _changed: threading.Condition = field(default_factory=threading.Condition, init=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
+    _room: threading.Condition = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._room = threading.Condition(self._lock)
 
     def reserve(
-        self, *, key: str, lane: str, stage: Stage, role: Role, msat: int, tokens: int, wait: bool = True
+        self,
+        *,
+        key: str,
+        lane: str,
+        stage: Stage,
+        role: Role,
+        msat: int,
+        tokens: int,
+        calls: int = 1,
+        wait: bool = True,
     ) -> Hold:
-        """Set aside one attempt's worst case.
+        """Set aside one attempt's worst case; `calls` is 0 for a payment that is no call.
 
         With `wait`, an amount that only open holds stand in the way of waits for them to settle, until
         `stop_waiting`. Raises BudgetExhausted naming the cap that refuses.
@@ -119,8 +134,9 @@ class Ledger:
         check_msat(msat)
         if tokens < 0:
             raise ValueError(f"tokens must not be negative: {tokens}")
-        with self._changed:
-            hold = Hold(self._next, key, lane, stage, role, msat, tokens)
+        held.await_free(self._lock)
+        with self._lock:
+            hold = Hold(self._next, key, lane, stage, role, msat, tokens, calls)
             while True:
                 refused = self._refusal(hold, reserved=True)
                 if refused is None:
@@ -133,16 +149,16 @@ class Ledger:
                         cap=cap,
                         hint="raise the cap and go on with --resume; everything settled is kept",
                     )
-                self._changed.wait(timeout=1.0)
+                self._room.wait(timeout=1.0)
             self._next += 1
             self._open(hold)
             return hold
 
     def stop_waiting(self) -> None:
         """The run ends: whoever waits for room is refused now, and whoever would wait at once."""
-        with self._changed:
+        with self._lock:
             self._waits = False
-            self._changed.notify_all()
+            self._room.notify_all()
 
     def _scopes(self, stage: str, lane: str) -> tuple[_Scope, ...]:
         """The three scopes a call counts in. Called for every call: what can be computed once, is."""
@@ -165,7 +181,7 @@ class Ledger:
     def _refusal(self, hold: Hold, *, reserved: bool) -> _Refusal | None:
         for scope in self._scopes(hold.stage, hold.lane):
             for unit, limit in scope.limits:
-                amount = 1 if unit == "calls" else getattr(hold, unit)
+                amount = getattr(hold, unit)
                 totals = scope.totals
                 used = totals.used(unit) if reserved else getattr(totals, unit)
                 if used + amount > limit:
@@ -179,7 +195,7 @@ class Ledger:
         for scope in self._scopes(hold.stage, hold.lane):
             totals = scope.totals
             totals.reserved_msat += hold.msat
-            totals.reserved_calls += 1
+            totals.reserved_calls += hold.calls
             totals.reserved_tokens += hold.tokens
 
     def settle(self, hold: Hold, *, msat: int, tokens: int) -> bool:
@@ -189,25 +205,26 @@ class Ledger:
         check_msat(msat)
         if tokens < 0:
             raise ValueError(f"tokens must not be negative: {tokens}")
-        with self._changed:
+        held.await_free(self._lock)
+        with self._lock:
             warnings = self._close(hold, msat, tokens)
-            self._changed.notify_all()
+            self._room.notify_all()
         for warning in warnings:
             self.on_warning(warning)
         return msat <= hold.msat and tokens <= hold.tokens
 
     def release(self, hold: Hold) -> None:
         """Give back a hold that no event names and nothing was sent under. Twice raises KeyError."""
-        with self._changed:
+        with self._lock:
             self._unreserve(hold)
-            self._changed.notify_all()
+            self._room.notify_all()
 
     def _unreserve(self, hold: Hold) -> None:
         del self._holds[hold.number]
         for scope in self._scopes(hold.stage, hold.lane):
             totals = scope.totals
             totals.reserved_msat -= hold.msat
-            totals.reserved_calls -= 1
+            totals.reserved_calls -= hold.calls
             totals.reserved_tokens -= hold.tokens
 
     def _close(self, hold: Hold, msat: int, tokens: int) -> list[CapWarning]:
@@ -216,7 +233,7 @@ class Ledger:
         for scope in self._scopes(hold.stage, hold.lane):
             totals = scope.totals
             totals.msat += msat
-            totals.calls += 1
+            totals.calls += hold.calls
             totals.tokens += tokens
             if scope.limits:
                 warnings += self._due_warnings(scope)
@@ -241,7 +258,7 @@ class Ledger:
 
     def lanes(self) -> dict[str, Totals]:
         """Totals by lane name."""
-        with self._changed:
+        with self._lock:
             return {
                 name.removeprefix("lane "): totals
                 for name, totals in self._totals.items()
@@ -261,7 +278,14 @@ class Ledger:
                 if event.hold in self._holds:
                     raise _unpaired(event.hold, "is reserved twice")
                 hold = Hold(
-                    event.hold, event.key, event.lane, event.stage, event.role, event.msat, event.tokens
+                    event.hold,
+                    event.key,
+                    event.lane,
+                    event.stage,
+                    event.role,
+                    event.msat,
+                    event.tokens,
+                    event.calls,
                 )
                 self._open(hold)
                 self._next = max(self._next, event.hold + 1)

@@ -14,14 +14,17 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from oa_compile import held
 from oa_compile.chat import ChatAnswer, ChatRequest
 from oa_compile.digest import PREFIX
 from oa_compile.errors import Interrupted, LaneError, OacompileError, StopRun
-from oa_compile.events import Attempt, Borrowed, GaveUp, Reserved, Role, Stage
+from oa_compile.events import Attempt, Borrowed, GaveUp, PaymentIntended, Reserved, Role, Stage
 from oa_compile.journal import Journal, JournalWriteError
-from oa_compile.lanes.lane import FATAL, Lane, LaneFault, Quote, RequestRefused, Spent
+from oa_compile.lanes.account import OpenAttempt, RunAccount
+from oa_compile.lanes.lane import FATAL, Lane, LaneFault, Quote, RequestRefused
 from oa_compile.lanes.recorded import Recorded, Recording
 from oa_compile.ledger import Hold, Ledger
+from oa_compile.swarm.attempt import Intent
 
 _key_encoder = msgspec.json.Encoder(order="sorted")
 
@@ -58,52 +61,6 @@ class _Flight:
         self.under_way.acquire()
         self.answer: ChatAnswer | None = None
         self.error: BaseException | None = None
-
-
-@dataclass(slots=True)
-class _OpenAttempt:
-    """Fulfils lanes.lane.Attempted: writes the event, then settles the hold."""
-
-    calls: Calls
-    hold: Hold
-    request: ChatRequest
-    started: float
-
-    def answered(self, answer: ChatAnswer, spent: Spent) -> None:
-        self.calls.end_attempt(
-            self,
-            "ok",
-            msat=spent.msat,
-            tokens=spent.tokens,
-            answer=answer,
-            receipt=dict(spent.receipt),
-        )
-
-    def refused(self, error: RequestRefused) -> None:
-        self.calls.end_attempt(self, "refused", message=error.message)
-
-    def failed(self, fault: LaneFault) -> None:
-        charged = (self.hold.msat, self.hold.tokens) if fault.billed else (0, 0)
-        self.calls.end_attempt(
-            self, "fault", msat=charged[0], tokens=charged[1], fault=fault.kind, message=fault.message
-        )
-
-
-@dataclass(slots=True)
-class _Account:
-    """Fulfils lanes.lane.Account for one call."""
-
-    calls: Calls
-    key: str
-    request: ChatRequest
-    stage: Stage
-    role: Role
-
-    def attempt(self, lane: str, quote: Quote) -> _OpenAttempt:
-        return self.calls.begin_attempt(self, lane, quote)
-
-    def pause(self, seconds: float) -> None:
-        self.calls.pause(seconds)
 
 
 class Calls:
@@ -155,7 +112,7 @@ class Calls:
         if leading is not flight:
             return self._follow(leading, key)
         try:
-            account = _Account(self, key, request, stage, role)
+            account = RunAccount(self, key, request, stage, role)
             # An identical call may have ended since the first look: it filed its answer before it left.
             taken = self._known(key) or self._take_over(account, lane)
             flight.answer = self._from_journal(taken) if taken else self._lead(account, lane)
@@ -185,7 +142,7 @@ class Calls:
             raise StopRun(error.error) if isinstance(error, StopRun) else error
         return self._from_journal(self._recording.get(key) or Recorded(answer=flight.answer))
 
-    def _take_over(self, account: _Account, lane: Lane) -> Recorded | None:
+    def _take_over(self, account: RunAccount, lane: Lane) -> Recorded | None:
         """Another run's answer or refusal, as this run's own; None if there is none."""
         found = self._borrowed.get(account.key) if self._borrowed is not None else None
         if found is None or found.fault:
@@ -206,6 +163,7 @@ class Calls:
         return found
 
     def _from_journal(self, recorded: Recorded) -> ChatAnswer:
+        held.await_free(self._lock)
         with self._lock:
             self.tally.saved += 1
             self.tally.worth += recorded.msat
@@ -217,7 +175,7 @@ class Calls:
         finally:
             self.on_saved()
 
-    def _lead(self, account: _Account, lane: Lane) -> ChatAnswer:
+    def _lead(self, account: RunAccount, lane: Lane) -> ChatAnswer:
         try:
             return lane.complete(account.request, account)
         except RequestRefused:
@@ -243,7 +201,9 @@ class Calls:
 
     # -- what accounts call ----------------------------------------------------------------------
 
-    def begin_attempt(self, account: _Account, lane: str, quote: Quote) -> _OpenAttempt:
+    def begin_attempt(
+        self, account: RunAccount, lane: str, quote: Quote, *, wait: bool = True
+    ) -> OpenAttempt:
         """Reserve and write the reservation, before anything is sent."""
         self._check_stopped()
         hold = self._ledger.reserve(
@@ -253,6 +213,8 @@ class Calls:
             role=account.role,
             msat=quote.msat,
             tokens=quote.tokens,
+            calls=account.calls,
+            wait=wait,
         )
         try:
             self._check_stopped()  # the run may have ended while this call waited for room
@@ -265,16 +227,17 @@ class Calls:
                     role=hold.role,
                     msat=hold.msat,
                     tokens=hold.tokens,
+                    calls=hold.calls,
                 )
             )
         except StopRun:
             self._ledger.release(hold)
             raise
-        return _OpenAttempt(self, hold, account.request, time.monotonic())
+        return OpenAttempt(self, hold, account.request, time.monotonic())
 
     def end_attempt(
         self,
-        attempt: _OpenAttempt,
+        attempt: OpenAttempt,
         outcome: str,
         *,
         msat: int = 0,
@@ -295,8 +258,9 @@ class Calls:
             outcome=outcome,  # type: ignore[arg-type]
             msat=msat,
             tokens=tokens,
+            calls=hold.calls,
             latency_ms=round((time.monotonic() - attempt.started) * 1000),
-            request=attempt.request,
+            request=attempt.request if hold.calls else None,
             answer=answer,
             fault=fault,
             message=message,
@@ -304,8 +268,9 @@ class Calls:
         )
         self._append(event)
         kept_ceiling = self._ledger.settle(hold, msat=msat, tokens=tokens)
+        held.await_free(self._lock)
         with self._lock:
-            self.tally.made += 1
+            self.tally.made += hold.calls
             self.tally.msat += msat
             self.tally.worth += msat
             if outcome in {"ok", "refused"}:
@@ -318,6 +283,23 @@ class Calls:
                     hint="set the lane's [price] to what the provider really charges",
                 )
             )
+
+    def intend(self, hold: Hold, intent: Intent) -> None:
+        """Put an intent to pay on the disk."""
+        self._append(
+            PaymentIntended(
+                hold=hold.number,
+                payment_hash=intent.payment_hash,
+                bolt11=intent.bolt11,
+                msat=intent.msat,
+                max_fee_msat=intent.max_fee_msat,
+                wallet=intent.wallet,
+                provider=intent.provider,
+                job=intent.job,
+                settles=list(intent.settles),
+            ),
+            sync=True,
+        )
 
     def pause(self, seconds: float) -> None:
         """Wait before a retry; StopRun as soon as the run stops."""
@@ -359,8 +341,10 @@ class Calls:
         if self._stop_error is not None:
             raise StopRun(self._stop_error)
 
-    def _append(self, event: Reserved | Attempt | GaveUp | Borrowed) -> None:
+    def _append(
+        self, event: Reserved | PaymentIntended | Attempt | GaveUp | Borrowed, *, sync: bool = False
+    ) -> None:
         try:
-            self._journal.append(event)
+            self._journal.append(event, sync=sync)
         except JournalWriteError as error:
             raise self.stop(error) from error

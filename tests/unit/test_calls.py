@@ -314,6 +314,48 @@ def test_different_calls_at_once_do_not_wait_for_each_other(desk: Desk) -> None:
     assert desk.ledger.open_holds() == []
 
 
+class Taken:
+    """A lock that is taken whenever one looks first, for a moment; tells how many would have blocked."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._for_a_moment = True
+        self.entered = 0
+        self.blocked = 0
+
+    def locked(self) -> bool:
+        taken, self._for_a_moment = self._for_a_moment, False
+        return taken
+
+    def acquire(self, blocking: bool = True) -> bool:
+        return self._lock.acquire(blocking)
+
+    def release(self) -> None:
+        self._lock.release()
+
+    def __enter__(self) -> None:
+        self.entered += 1
+        self.blocked += self._for_a_moment
+        self._lock.acquire()
+
+    def __exit__(self, *_exc: object) -> None:
+        self._for_a_moment = True
+        self._lock.release()
+
+
+def test_no_call_blocks_on_a_lock_that_is_taken_for_a_moment(desk: Desk) -> None:
+    """Or the threads of a run queue for it ever after, and hand the interpreter round: see held.py."""
+    locks: dict[Any, Taken] = {desk.journal: Taken(), desk.calls: Taken()}
+    for owner, lock in locks.items():
+        owner._lock = lock
+    desk.ledger._lock = of_ledger = Taken()
+    desk.ledger._room = threading.Condition(of_ledger)
+    for _ in range(2):  # made, then saved
+        desk.ask()
+    assert [lock.entered for lock in (*locks.values(), of_ledger)] == [2, 2, 2]
+    assert [lock.blocked for lock in (*locks.values(), of_ledger)] == [0, 0, 0]
+
+
 # -- faults and refusals ------------------------------------------------------------------------------
 
 
@@ -490,8 +532,8 @@ def test_over_budget_nothing_is_sent_and_the_run_stops(tmp_path: Path) -> None:
 class Waiting(threading.Condition):
     """Tells when a thread waits for room."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, lock: threading.Lock) -> None:
+        super().__init__(lock)
         self.waits = threading.Semaphore(0)
 
     def wait(self, timeout: float | None = None) -> bool:
@@ -503,7 +545,7 @@ def test_a_call_that_waits_for_room_is_not_sent_after_the_stop(tmp_path: Path) -
     desk = Desk(tmp_path / "journal.jsonl", caps=Caps(msat=15))
     desk.lane = lane = Stopped()
     lane.price = 8
-    desk.ledger._changed = waiting = Waiting()
+    desk.ledger._room = waiting = Waiting(desk.ledger._lock)
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(desk.ask, "one")
         lane.arrived.acquire()

@@ -382,8 +382,8 @@ def test_caps_may_be_raised_or_lowered_between_segments() -> None:
 class Waiting(threading.Condition):
     """Tells when a thread waits, and wakes for a notification only: a lost one fails the test."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, lock: threading.Lock) -> None:
+        super().__init__(lock)
         self.waits = threading.Semaphore(0)
         self.lost = False
 
@@ -415,7 +415,7 @@ class Caller(threading.Thread):
 def tight() -> tuple[Ledger, Waiting]:
     """A ledger with room for one call of 10 msat at a time, twice."""
     ledger = Ledger({RUN: Caps(msat=15)})
-    ledger._changed = waiting = Waiting()
+    ledger._room = waiting = Waiting(ledger._lock)
     return ledger, waiting
 
 
