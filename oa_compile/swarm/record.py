@@ -21,7 +21,7 @@ _Msat = Annotated[int, msgspec.Meta(ge=0, le=MAX_MSAT)]
 _Pubkey = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$", max_length=64)]
 
 
-class Receipt(msgspec.Struct, frozen=True, omit_defaults=True):
+class _Receipt(msgspec.Struct, frozen=True, omit_defaults=True):
     """What one attempt with one service provider came to; in an Attempt as plain JSON.
 
     `provider` is a hex pubkey, `job` an event id. `paid_msat` is what left the wallet, `fee_msat` of it in
@@ -46,12 +46,12 @@ class Receipt(msgspec.Struct, frozen=True, omit_defaults=True):
     disagreed: bool = False
 
 
-def read_receipt(receipt: Mapping[str, Any]) -> Receipt | None:
+def _read(receipt: Mapping[str, Any]) -> _Receipt | None:
     """A receipt from its JSON; None for what is no receipt of a service provider. Never raises."""
     if "provider" not in receipt:
         return None
     try:
-        return msgspec.convert(receipt, Receipt)
+        return msgspec.convert(receipt, _Receipt)
     except msgspec.ValidationError:
         return None
 
@@ -148,7 +148,7 @@ class ProviderRecord:
         """The latency that `share` of the answers kept to; None before the first."""
         return self.latencies.quantile(share)
 
-    def take(self, attempt: Attempt, receipt: Receipt, *, at: int) -> None:
+    def _take(self, attempt: Attempt, receipt: _Receipt, *, at: int) -> None:
         """Count one attempt with this provider, journaled at `at` (Unix ms)."""
         self._see(at, at)
         self.paid_msat += receipt.paid_msat
@@ -174,14 +174,14 @@ class ProviderRecord:
             case "lost":
                 self.cut_off += 1
 
-    def _answer(self, attempt: Attempt, receipt: Receipt) -> None:
+    def _answer(self, attempt: Attempt, receipt: _Receipt) -> None:
         self.answered += 1
         self.unused += attempt.outcome == "unused"
         self.latencies.add(attempt.latency_ms)
         if receipt.order == "tab" and receipt.job and not receipt.paid_msat:
             self._owe(receipt.job, receipt.price_msat)
 
-    def _compare(self, attempt: Attempt, receipt: Receipt) -> None:
+    def _compare(self, attempt: Attempt, receipt: _Receipt) -> None:
         if attempt.outcome in {"ok", "unused"}:  # an audit that got no answer compared nothing
             self.compared += 1
             self.disagreed += receipt.disagreed
@@ -232,11 +232,11 @@ def take(records: Records, attempt: Attempt, *, at: int) -> ProviderRecord | Non
     """Count `attempt` (journaled at `at`, Unix ms) in `records`; returns the record it went into, None
     for an attempt of no service provider and for a receipt that makes no sense. Never raises.
     """
-    receipt = read_receipt(attempt.receipt)
+    receipt = _read(attempt.receipt)
     if receipt is None:
         return None
     record = records.setdefault(receipt.provider, ProviderRecord(receipt.provider))
-    record.take(attempt, receipt, at=at)
+    record._take(attempt, receipt, at=at)
     return record
 
 
