@@ -14,11 +14,11 @@ from pathlib import Path
 from oa_compile.chat import ChatAnswer, ChatRequest, prompt_bytes
 from oa_compile.digest import PREFIX
 from oa_compile.errors import UsageError
-from oa_compile.lanes.lane import Account, Attempted, Books, Intent, LaneFault, Quote, RequestRefused, Spent
+from oa_compile.lanes.lane import Account, Attempted, Books, LaneFault, Quote, RequestRefused, Spent
 from oa_compile.money import Rate, parse_amount
 from oa_compile.spec.config import WalletSpec
 from oa_compile.spec.lanes import PylonLaneSpec
-from oa_compile.swarm.attempt import JobFault, Receipt
+from oa_compile.swarm.attempt import Intent, JobFault, Receipt
 from oa_compile.swarm.connect import Connection, Settings
 from oa_compile.swarm.customer import Customer
 from oa_compile.swarm.errand import Asked

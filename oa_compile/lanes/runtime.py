@@ -16,14 +16,25 @@ from typing import Any
 import dspy
 
 from oa_compile.errors import UsageError
-from oa_compile.events import AnyEvent, Attempt, Line, Noted, Role, RunStarted, SegmentStarted, Stage
+from oa_compile.events import (
+    AnyEvent,
+    Attempt,
+    Line,
+    Noted,
+    PaymentIntended,
+    Role,
+    RunStarted,
+    SegmentStarted,
+    Stage,
+)
 from oa_compile.journal import Journal, Listener, events
 from oa_compile.lanes.adapters import LaneAdapter
+from oa_compile.lanes.books import RunBooks, intent_of
 from oa_compile.lanes.calls import Calls
 from oa_compile.lanes.engine import Engine, RunLM
-from oa_compile.lanes.lane import Lane
+from oa_compile.lanes.lane import Lane, Payer, Spent
 from oa_compile.lanes.recorded import Recording, recorded_answers
-from oa_compile.ledger import RUN, Caps, CapWarning, Ledger
+from oa_compile.ledger import RUN, Caps, CapWarning, Hold, Ledger
 from oa_compile.money import format_msat
 from oa_compile.spec.config import Config, StageSpec
 
@@ -147,6 +158,10 @@ class Runtime:
         )
         if self.resumed:
             self._note_versions(_started(history).versions, started.versions)
+        stage: Stage = "compile" if started.command == "optimize" else "validate"
+        for lane in self.lanes.values():
+            if isinstance(lane, Payer):
+                lane.take_up(RunBooks(self.calls, history, lane=lane.name, stage=stage))
         self._settle_abandoned()
 
     def _note_versions(self, before: Mapping[str, str], now: Mapping[str, str]) -> None:
@@ -171,22 +186,37 @@ class Runtime:
                 )
 
     def _settle_abandoned(self) -> None:
-        """Calls a dead process had under way are charged at their worst case: nobody can know."""
+        """Calls a dead process had under way are charged at their worst case, for nobody can know; where
+        payments are intended before they are made, at what the wallet says.
+        """
+        intents = {e.hold: e for e in self.history if isinstance(e, PaymentIntended)}
         for hold in self.ledger.open_holds():
-            self.journal.append(
-                Attempt(
-                    hold=hold.number,
-                    key=hold.key,
-                    lane=hold.lane,
-                    stage=hold.stage,
-                    role=hold.role,
-                    outcome="lost",
-                    msat=hold.msat,
-                    tokens=hold.tokens,
-                    message="the process died before the answer was journaled",
-                )
+            spent = self._charge(hold, intents.get(hold.number))
+            if spent is None:
+                continue  # pending: it stays reserved, and the wallet is asked again next time
+            event = Attempt(
+                hold=hold.number,
+                key=hold.key,
+                lane=hold.lane,
+                stage=hold.stage,
+                role=hold.role,
+                outcome="lost",
+                msat=spent.msat,
+                tokens=spent.tokens,
+                calls=hold.calls,
+                message="the process died before the answer was journaled",
+                receipt=dict(spent.receipt),
             )
-            self.ledger.settle(hold, msat=hold.msat, tokens=hold.tokens)
+            self.journal.append(event)
+            self.history.append(event)
+            self.ledger.settle(hold, msat=spent.msat, tokens=spent.tokens)
+
+    def _charge(self, hold: Hold, intended: PaymentIntended | None) -> Spent | None:
+        """What an attempt with an unknown end is charged; None while its payment is pending."""
+        lane: object = self.lanes.get(hold.lane)
+        if not isinstance(lane, Payer):
+            return Spent(hold.msat, hold.tokens)
+        return Spent(0, 0) if intended is None else lane.reconcile(intent_of(intended))
 
     def _warn(self, warning: CapWarning) -> None:
         money = warning.cap.endswith(".msat")

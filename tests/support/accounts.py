@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from oa_compile.chat import ChatAnswer
 from oa_compile.errors import BudgetExhausted
 from oa_compile.lanes.lane import LaneFault, Quote, RequestRefused, Spent
+from oa_compile.swarm.attempt import Intent
 
 
 @dataclass(slots=True)
@@ -21,18 +22,31 @@ class Entry:
     answer: ChatAnswer | None = None
     spent: Spent | None = None
     error: RequestRefused | LaneFault | None = None
+    intents: list[Intent] = field(default_factory=list)
 
     def answered(self, answer: ChatAnswer, spent: Spent) -> None:
         self._end("answered")
         self.answer, self.spent = answer, spent
 
+    def unused(self, answer: ChatAnswer, spent: Spent) -> None:
+        self._end("unused")
+        self.answer, self.spent = answer, spent
+
+    def paid(self, spent: Spent) -> None:
+        self._end("paid")
+        self.spent = spent
+
+    def intend(self, intent: Intent) -> None:
+        assert self.outcome == "open", f"attempt {self.number} had ended: {self.outcome}"
+        self.intents.append(intent)
+
     def refused(self, error: RequestRefused) -> None:
         self._end("refused")
         self.error = error
 
-    def failed(self, fault: LaneFault) -> None:
+    def failed(self, fault: LaneFault, spent: Spent | None = None) -> None:
         self._end("failed")
-        self.error = fault
+        self.error, self.spent = fault, spent
 
     def _end(self, outcome: str) -> None:
         assert self.outcome == "open", f"attempt {self.number} ended twice: {self.outcome}, then {outcome}"
@@ -61,8 +75,8 @@ class RecordingAccount:
     pauses: list[float] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def attempt(self, lane: str, quote: Quote) -> Entry:
-        """Reserve `quote`."""
+    def attempt(self, lane: str, quote: Quote, *, wait: bool = True) -> Entry:
+        """Reserve `quote`; nothing is ever waited for."""
         with self._lock:
             held = sum(e.quote.msat if e.outcome == "open" else e.msat for e in self.entries)
             if self.cap_msat is not None and held + quote.msat > self.cap_msat:

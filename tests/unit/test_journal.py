@@ -562,4 +562,38 @@ def test_closing_while_another_thread_syncs_is_no_error(path: Path, monkeypatch:
     closer.join()
     assert failures == []
     assert len(list(read(path))) == 1
-    journal._sync()  # a thread that comes to it after the close: everything is on the disk
+    journal._sync(1)  # a thread that comes to it after the close: everything is on the disk
+
+
+def test_threads_that_wait_for_the_disk_share_one_look_at_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An intent to pay waits for the disk; sixteen of them must not wait sixteen times."""
+    first_is_in, go_on = threading.Event(), threading.Event()
+    syncs: list[int] = []
+
+    def fsync(fd: int) -> None:
+        syncs.append(fd)
+        if len(syncs) == 1:
+            first_is_in.set()
+            go_on.wait()
+
+    with Journal(tmp_path / "j") as journal:
+        monkeypatch.setattr(os, "fsync", fsync)
+        threads = [
+            threading.Thread(
+                target=journal.append, args=(Noted(code="x", message=str(n)),), kwargs={"sync": True}
+            )
+            for n in range(5)
+        ]
+        threads[0].start()
+        first_is_in.wait()
+        for thread in threads[1:]:
+            thread.start()
+        while len(list(read(tmp_path / "j"))) < 5:  # all written, four of them waiting for the disk
+            threading.Event().wait(0.001)
+        go_on.set()
+        for thread in threads:
+            thread.join()
+        assert len(syncs) == 2
+        monkeypatch.undo()

@@ -1,0 +1,52 @@
+"""A run's books as a paying lane sees them: what was paid and is owed, and a way to pay what is no call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from oa_compile.chat import ChatRequest
+from oa_compile.events import AnyEvent, Attempt, PaymentIntended, Stage
+from oa_compile.lanes.account import OpenAttempt, RunAccount
+from oa_compile.lanes.calls import Calls
+from oa_compile.lanes.lane import Quote
+from oa_compile.swarm.attempt import Intent
+
+
+def intent_of(event: PaymentIntended) -> Intent:
+    """A journaled intent as lanes know it."""
+    return Intent(
+        event.payment_hash,
+        event.bolt11,
+        event.msat,
+        event.max_fee_msat,
+        event.wallet,
+        event.provider,
+        event.job,
+        tuple(event.settles),
+    )
+
+
+class RunBooks:
+    """Fulfils lanes.lane.Books for one lane."""
+
+    def __init__(self, calls: Calls, history: Iterable[AnyEvent], *, lane: str, stage: Stage) -> None:
+        """`stage` is where payments that are no call count."""
+        self._calls = calls
+        self._history = history
+        self._lane = lane
+        self._stage: Stage = stage
+
+    def receipts(self) -> Iterable[Mapping[str, Any]]:
+        return [
+            event.receipt
+            for event in self._history
+            if isinstance(event, Attempt) and event.lane == self._lane and event.receipt
+        ]
+
+    def payment_hashes(self) -> Iterable[str]:
+        return [event.payment_hash for event in self._history if isinstance(event, PaymentIntended)]
+
+    def settlement(self, lane: str, key: str, quote: Quote) -> OpenAttempt:
+        account = RunAccount(self._calls, key, ChatRequest(()), self._stage, "task", calls=0)
+        return account.attempt(lane, quote, wait=False)
