@@ -8,8 +8,10 @@ after a restart.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import nostr_sdk
 
@@ -21,6 +23,7 @@ MAX_EVENT_BYTES = 65_536
 STORED_EVENTS = 500
 """Stored events that one REQ brings, whatever it asks for, unless told otherwise."""
 TRIES = 3
+CLOSE_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +34,15 @@ class LocalRelayHandle:
     _relay: nostr_sdk.LocalRelay
 
     async def close(self) -> None:
-        """Stop it; connections are cut. Safe to call twice."""
-        self._relay.shutdown()
+        """Stop it, and return when its port is free; connections are cut. Safe to call twice."""
+        self._relay.shutdown()  # it only says so to a thread of its own
+        address = urlsplit(self.url)
+        with contextlib.suppress(OSError):  # refused: it is gone. And in time it must be.
+            async with asyncio.timeout(CLOSE_SECONDS):
+                while True:
+                    _, writer = await asyncio.open_connection(address.hostname, address.port)
+                    writer.transport.abort()
+                    await asyncio.sleep(0.001)
 
 
 async def run_local_relay(

@@ -110,9 +110,11 @@ class _Socket(ClientConnection):
     def _flush(self, texts: list[bytes]) -> None:
         if self.protocol.state is not State.OPEN or self.transport.is_closing():
             return
-        if self.transport.get_write_buffer_size() > MAX_UNSENT_BYTES:
-            return
+        room = MAX_UNSENT_BYTES - self.transport.get_write_buffer_size()
         for text in texts:
+            if room < 0:
+                break
+            room -= len(text)
             self.protocol.send_text(text)
         self.transport.write(b"".join(self.protocol.data_to_send()))
 
@@ -218,6 +220,8 @@ class Relay:
             max_queue=QUEUE_MESSAGES,
             open_timeout=self._connect_seconds,
             close_timeout=1.0,
+            # never reached: a relay that does not read would block pings and closing too, and for ever
+            write_limit=2 * MAX_UNSENT_BYTES,
             proxy=None,
             user_agent_header="oacompile",
             logger=_log,

@@ -19,7 +19,7 @@ Everything a bad relay does to us is a *rule*: a function from one message (deco
         network = Relays([proxy.url]); …
         await proxy.seen("EVENT", 2)                        # two have come from clients
         await proxy.restart(refuse=2)                       # all cut, the next two handshakes refused
-        proxy.inject(["AUTH", "at any time"])               # out of nowhere, to every client
+        await proxy.inject(["AUTH", "at any time"])               # out of nowhere, to every client
 
 `on_client` rules see what clients send, `on_relay` rules what the relay sends; rules are applied in the
 order in which they were added, and each call returns a function that takes the rule away again. A rule
@@ -136,10 +136,12 @@ class RelayProxy:
         """Apply a rule of its own, made by `factory`, to what each client to come sends."""
         self._factories.append(factory)
 
-    def inject(self, message: Message | str | bytes) -> None:
-        """Send to every client, as if the relay had."""
+    async def inject(self, message: Message | str | bytes) -> None:
+        """Send to every client, as if the relay had; waits until there is one."""
+        async with self._moved:
+            await self._moved.wait_for(lambda: bool(self._live))
         for client in list(self._live):
-            asyncio.get_running_loop().create_task(_send(client, message))
+            await _send(client, message)
 
     def release(self, *, backwards: bool = False) -> int:
         """Send on what is held, last first if `backwards`; returns how many there were."""
@@ -192,15 +194,17 @@ class RelayProxy:
 
     async def _serve(self, client: ServerConnection) -> None:
         rules = [factory() for factory in self._factories]
+        self._live.add(client)  # before anything is waited for: whoever is connected can be cut
+        self.clients += 1
+        await self._notify()
         try:
             relay = await connect(
                 self._upstream, compression=None, max_size=None, close_timeout=0.5, proxy=None
             )
         except OSError:
+            self._live.discard(client)
+            await self._notify()
             return
-        self._live.add(client)
-        self.clients += 1
-        await self._notify()
         try:
             outward = asyncio.create_task(
                 self._pump(

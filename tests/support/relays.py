@@ -5,8 +5,10 @@ All on loopback and in the running loop; every port is one the system chose.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +50,14 @@ async def proxied() -> AsyncIterator[RelayProxy]:
         yield proxy
 
 
+@contextlib.contextmanager
+def dead_url() -> Iterator[str]:
+    """The URL of a port that is taken and refuses connections."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"ws://127.0.0.1:{taken.getsockname()[1]}"
+
+
 def job(keys: Keys, text: str = "question", *, created_at: int | None = None, **tags: str) -> Event:
     """A signed job request: kind 5050 with an `i` tag, and single-valued tags by name."""
     drafted = [["i", text, "text"], *([name, value] for name, value in tags.items())]
@@ -64,3 +74,9 @@ def plain(event: Event) -> dict[str, Any]:
     """The event as JSON knows it, for rules and injections."""
     raw: dict[str, Any] = msgspec.to_builtins(event)
     return raw
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Wait for something that nothing announces; the test's own limit ends it."""
+    while not holds():
+        await asyncio.sleep(0.001)
