@@ -8,7 +8,6 @@ decided elsewhere.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import time
 from functools import partial
@@ -19,7 +18,7 @@ from pyln.client import LightningRpc, RpcError
 
 from oa_compile.money import check_msat
 from oa_compile.swarm.blocking import BlockingCalls, Crowded
-from oa_compile.swarm.wallet import Payment, PaymentAlarm, PaymentStatus, WalletError
+from oa_compile.swarm.wallet import Payment, PaymentStatus, WalletError, proven
 
 ALREADY_PAID = 219
 
@@ -135,16 +134,8 @@ class ClnWallet:
             return await self._refused(payment_hash, error, started=started)
         except Cut as error:
             return await self._unsaid(payment_hash, str(error))
-        payment = _complete(
-            payment_hash, reply.get("payment_preimage"), reply.get("amount_sent_msat"), repeated=joined
-        )
-        fee = payment.sent_msat - _amount(payment_hash, reply.get("amount_msat"))
-        if fee > max_fee_msat:
-            raise PaymentAlarm(
-                f"payment {payment_hash}: the node took {fee} msat of fees, {max_fee_msat} were allowed",
-                hint="stop using this node until it is understood",
-            )
-        return payment
+        sent_msat = reply.get("amount_sent_msat")
+        return proven(payment_hash, reply.get("payment_preimage"), sent_msat, repeated=joined)
 
     async def look_up(self, payment_hash: str, *, seconds: float = 10.0) -> Payment:
         """See `wallet.Wallet`. While our own xpay is under way nothing but ``complete`` is an end: between
@@ -152,7 +143,7 @@ class ClnWallet:
         """
         found = await self._find(payment_hash, seconds=seconds)
         if found.status == "complete":
-            return _complete(payment_hash, found.preimage, found.sent_msat)
+            return proven(payment_hash, found.preimage, found.sent_msat)
         return Payment(payment_hash, "pending" if payment_hash in self._open else found.status)
 
     async def balance_msat(self) -> int:
@@ -198,7 +189,7 @@ class ClnWallet:
             return Payment(payment_hash, "pending", reason=f"{error} ({error.code}); then {nobody.message}")
         if found.status == "complete":
             before = error.code == ALREADY_PAID or found.created_at < int(started) - 1
-            return _complete(payment_hash, found.preimage, found.sent_msat, repeated=before)
+            return proven(payment_hash, found.preimage, found.sent_msat, repeated=before)
         unproven = found.status == "pending" or error.code == ALREADY_PAID
         return Payment(payment_hash, "pending" if unproven else "failed", reason=f"{error} ({error.code})")
 
@@ -209,7 +200,7 @@ class ClnWallet:
         except WalletError as nobody:
             return Payment(payment_hash, "pending", reason=f"{reason}; then {nobody.message}")
         if found.status == "complete":
-            return _complete(payment_hash, found.preimage, found.sent_msat)
+            return proven(payment_hash, found.preimage, found.sent_msat)
         return Payment(payment_hash, "pending", reason=reason)
 
     async def _find(self, payment_hash: str, *, seconds: float) -> _Found:
@@ -221,9 +212,11 @@ class ClnWallet:
             raise WalletError(f"{self._asking.path}: its listpays cannot be read: {error}") from error
         complete = [pay for status, pay in pays if status == "complete"]
         if complete:
-            sent = sum(_amount(payment_hash, pay.get("amount_sent_msat")) for pay in complete)
-            latest = complete[-1]
-            return _Found("complete", sent, str(latest.get("preimage")), int(latest.get("created_at", 0)))
+            parts = [
+                proven(payment_hash, pay.get("preimage"), pay.get("amount_sent_msat")) for pay in complete
+            ]
+            sent = sum(part.sent_msat for part in parts)
+            return _Found("complete", sent, parts[0].preimage, int(complete[0].get("created_at", 0)))
         if any(status != "failed" for status, _ in pays):
             return _Found("pending")
         return _Found("failed" if pays else "unknown")
@@ -239,30 +232,3 @@ class ClnWallet:
         except TimeoutError:
             message = f"{self._asking.path}: no answer to {method} in {seconds:g} s"
         raise WalletError(message, hint="see whether the node is up: lightning-cli getinfo")
-
-
-def _complete(payment_hash: str, preimage: object, sent_msat: object, *, repeated: bool = False) -> Payment:
-    """A payment the node calls complete. Raises PaymentAlarm if it does not prove it."""
-    secret = str(preimage)
-    try:
-        proven = hashlib.sha256(bytes.fromhex(secret)).hexdigest() == payment_hash
-    except ValueError:
-        proven = False
-    if not proven:
-        raise PaymentAlarm(
-            f"payment {payment_hash}: the wallet calls it complete, and its preimage does not prove it",
-            hint="stop using this wallet until it is understood",
-        )
-    sent = _amount(payment_hash, sent_msat)
-    return Payment(payment_hash, "complete", sent_msat=sent, preimage=secret.lower(), repeated=repeated)
-
-
-def _amount(payment_hash: str, value: object) -> int:
-    """An amount of msat the node told. Raises PaymentAlarm for what is none: money is gone, uncounted."""
-    try:
-        return check_msat(value)
-    except ValueError as error:
-        raise PaymentAlarm(
-            f"payment {payment_hash}: the node does not say what it took: {error}",
-            hint="a lightningd of 23.08 or later is wanted",
-        ) from error

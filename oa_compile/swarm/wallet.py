@@ -6,10 +6,12 @@ intent before, and settles what comes of it.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from oa_compile.errors import LaneError
+from oa_compile.money import check_msat
 
 
 class WalletError(LaneError):
@@ -41,6 +43,30 @@ class Payment:
     preimage: str = ""
     reason: str = ""
     repeated: bool = False
+
+
+def proven(payment_hash: str, preimage: object, sent_msat: object, *, repeated: bool = False) -> Payment:
+    """A payment that a wallet calls complete. Raises PaymentAlarm unless `preimage` is hex whose SHA-256 is
+    the payment hash, and `sent_msat` an amount.
+    """
+    secret = str(preimage).lower()
+    try:
+        hashed = hashlib.sha256(bytes.fromhex(secret)).hexdigest()
+    except ValueError:
+        hashed = ""
+    if hashed != payment_hash:
+        raise PaymentAlarm(
+            f"payment {payment_hash}: the wallet calls it complete, and its preimage does not prove it",
+            hint="stop using this wallet until it is understood",
+        )
+    try:
+        sent = check_msat(sent_msat)
+    except ValueError as error:
+        raise PaymentAlarm(
+            f"payment {payment_hash}: the wallet calls it complete, and does not say what it took: {error}",
+            hint="stop using this wallet until it is understood; a lightningd must be 23.08 or later",
+        ) from error
+    return Payment(payment_hash, "complete", sent_msat=sent, preimage=secret, repeated=repeated)
 
 
 class Wallet(Protocol):
