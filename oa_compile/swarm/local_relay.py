@@ -35,11 +35,11 @@ class LocalRelayHandle:
 
     async def close(self) -> None:
         """Stop it, and return when its port is free; connections are cut. Safe to call twice."""
-        self._relay.shutdown()  # it only says so to a thread of its own
         address = urlsplit(self.url)
         with contextlib.suppress(OSError):  # refused: it is gone. And in time it must be.
             async with asyncio.timeout(CLOSE_SECONDS):
                 while True:
+                    self._relay.shutdown()  # lost on a relay that is just turning to its next connection
                     _, writer = await asyncio.open_connection(address.hostname, address.port)
                     writer.transport.abort()
                     await asyncio.sleep(0.001)
