@@ -32,7 +32,7 @@ from oa_compile.swarm.nip90 import (
     job_of,
     read_feedback,
 )
-from oa_compile.swarm.serving import Serving, Tally
+from oa_compile.swarm.serving import Served, Serving, Tally
 from oa_compile.swarm.terms import Answering, Terms
 from oa_compile.swarm.till import Tabs, Till
 from oa_compile.swarm.voice import Memory, Voice
@@ -49,8 +49,8 @@ class Provider:
     `answer` is called on up to `concurrency` threads of its own, or on the loop itself if `inline` (for
     answers that take no time). `tabs` is what customers owe; it, the network and the till stay open on
     `close`: they are their maker's. `serves_open` takes jobs that name no provider, too, and turns those
-    it does not want down in silence. Requests older than `oldest_seconds` are ignored. `clock` gives Unix
-    seconds.
+    it does not want down in silence. Requests older than `oldest_seconds` are ignored. `on_served` is told
+    how each job ended. `clock` gives Unix seconds.
 
     Raises UsageError for terms that nothing here can fulfil.
     """
@@ -71,6 +71,7 @@ class Provider:
         says_processing: bool = False,
         announce_seconds: float = 600.0,
         oldest_seconds: float = 120.0,
+        on_served: Callable[[Served], None] = lambda _served: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         if terms.price_msat and till is None:
@@ -103,6 +104,7 @@ class Provider:
             till=till,
             tabs=Tabs() if tabs is None else tabs,
             tally=self.tally,
+            on_served=on_served,
             clock=clock,
         )
         self._subscription: Subscription | None = None

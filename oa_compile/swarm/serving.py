@@ -11,7 +11,8 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import msgspec
 
@@ -47,6 +48,26 @@ class Tally:
     """What it saw arrive: payments before the work, and settled tabs."""
 
 
+@dataclass(frozen=True, slots=True)
+class Served:
+    """How one job ended here. `order` is how it is paid (``free``, ``tab``, …); `payment_hash` is that of
+    the invoice that asks for `msat`, and `paid` says whether that was seen to arrive before the end.
+    `message` is what a customer was told that was declined; `tokens` are of the question and the answer.
+    """
+
+    job: str
+    customer: str
+    outcome: Literal["answered", "settled", "declined"]
+    order: Literal["", "free", "tab", "pay-first", "result-first"] = ""
+    msat: int = 0
+    paid: bool = False
+    payment_hash: str = ""
+    model: str = ""
+    tokens: int = 0
+    seconds: float = 0.0
+    message: str = ""
+
+
 class _Declined(Exception):
     """No result for this request; the message is for the customer."""
 
@@ -71,6 +92,8 @@ class Serving:
     tabs: Tabs
     tally: Tally
     clock: Callable[[], float]
+    on_served: Callable[[Served], None] = field(default=lambda _served: None)
+    """Told of every job's end."""
     quotes: dict[str, Invoice] = field(default_factory=dict)
     """Invoices that an earlier life of this provider has sent, by request."""
     _working: int = 0
@@ -78,15 +101,15 @@ class Serving:
 
     async def serve(self, request: Event) -> None:
         """To the last word. Raises what the answering function must not raise."""
+        began = self.clock()
         try:
             job = self._read(request)
-            if job.settles:
-                await self._settle(request, job)
-            else:
-                await self._work(request, job)
+            served = await (self._settle(request, job) if job.settles else self._work(request, job))
             self.tally.answered += 1
         except _Declined as why:
+            served = Served(request.id, request.pubkey, "declined", message=str(why))
             await self.decline(request, str(why))
+        self.on_served(replace(served, seconds=self.clock() - began))
 
     async def decline(self, request: Event, why: str) -> None:
         """Say no, to a customer who asked this very provider."""
@@ -116,26 +139,32 @@ class Serving:
             raise _Declined(f"no such model here; there are: {', '.join(models)}")
         return job
 
-    async def _work(self, request: Event, job: Job) -> None:
+    async def _work(self, request: Event, job: Job) -> Served:
         price = self.terms.price_msat
         if job.bid_msat and job.bid_msat < price:
             raise _Declined(f"the price is {price} msat, the bid is {job.bid_msat} msat")
         if not price:
             answer = await self._answer(request, job.chat)
             await self._deliver(request, Result(request.id, answer))
+            served = _served(request, answer, order="free")
         elif job.tab and self.tabs.reserve(request.pubkey, price, limit=self.terms.tab_limit_msat):
-            await self._work_on_tab(request, job, price)
+            answer = await self._work_on_tab(request, job, price)
+            served = _served(request, answer, order="tab", msat=price)
         elif self.terms.order == "pay-first" or not job.bid_msat:
-            await self._paid(request, price, await self._quote(request, price, self.terms.quote_seconds))
+            invoice = await self._quote(request, price, self.terms.quote_seconds)
+            await self._paid(request, price, invoice)
             answer = await self._answer(request, job.chat, paid=True)
             await self._deliver(request, Result(request.id, answer, price))
+            served = _served(request, answer, order="pay-first", msat=price, invoice=invoice, paid=True)
         else:
             answer = await self._answer(request, job.chat)
             invoice = await self._invoice(request, price, self.terms.invoice_seconds)
             await self._deliver(request, Result(request.id, answer, price, invoice.bolt11))
+            served = _served(request, answer, order="result-first", msat=price, invoice=invoice)
         self.tally.asked_msat += price
+        return served
 
-    async def _work_on_tab(self, request: Event, job: Job, price: int) -> None:
+    async def _work_on_tab(self, request: Event, job: Job, price: int) -> ChatAnswer:
         """The price is reserved. It is on the tab before the result goes out: the customer may settle it
         before the relay's word is back.
         """
@@ -154,6 +183,7 @@ class Serving:
         except _Declined:
             self.tabs.void(customer, request.id)
             raise
+        return answer
 
     async def _answer(self, request: Event, chat: ChatRequest, *, paid: bool = False) -> ChatAnswer:
         """Raises _Declined. A job that is paid for is never turned away for want of a worker."""
@@ -211,7 +241,7 @@ class Serving:
             self._unpaid -= 1
         self.tally.paid_msat += msat
 
-    async def _settle(self, request: Event, job: Job) -> None:
+    async def _settle(self, request: Event, job: Job) -> Served:
         """One invoice for jobs on the customer's tab; they come off it when it is paid."""
         customer = request.pubkey
         try:
@@ -222,9 +252,8 @@ class Serving:
         if job.bid_msat and job.bid_msat < due:
             raise _Declined(f"these jobs come to {due} msat, the bid is {job.bid_msat} msat")
         invoice = await self._quote(request, due, self.terms.invoice_seconds)
-        jobs = list(dict.fromkeys(job.settles))
         try:
-            self.tabs.bill(Billed(customer, jobs, due, invoice.payment_hash, invoice.expires_at))
+            self.tabs.bill(Billed(customer, list(job.settles), due, invoice.payment_hash, invoice.expires_at))
             await self._paid(request, due, invoice)
         except StorageError as error:
             raise _Declined("this provider cannot keep tabs now") from error
@@ -233,6 +262,8 @@ class Serving:
             raise
         self._end(invoice.payment_hash, paid=True)
         await self.voice.feedback(request, "success", "settled", amount_msat=due)
+        hash_ = invoice.payment_hash
+        return Served(request.id, customer, "settled", "tab", due, paid=True, payment_hash=hash_)
 
     def _end(self, payment_hash: str, *, paid: bool) -> None:
         with suppress(StorageError):  # the bill stays in the file, and the next start asks the till again
@@ -260,3 +291,26 @@ class Serving:
         if self.till is None:
             raise _Declined("this provider takes no payments now")
         return self.till
+
+
+def _served(
+    request: Event,
+    answer: ChatAnswer,
+    *,
+    order: Literal["free", "tab", "pay-first", "result-first"],
+    msat: int = 0,
+    invoice: Invoice | None = None,
+    paid: bool = False,
+) -> Served:
+    """A job that was answered."""
+    return Served(
+        request.id,
+        request.pubkey,
+        "answered",
+        order,
+        msat,
+        paid,
+        "" if invoice is None else invoice.payment_hash,
+        answer.model,
+        answer.usage.total,
+    )

@@ -29,7 +29,8 @@ class Memory:
         self._most_bytes = most_bytes
         self._last: dict[str, Event | None] = {}
         self._arrivals: deque[tuple[float, str]] = deque()
-        self._said: deque[tuple[str, Event, int]] = deque()
+        self._sizes: dict[str, int] = {}
+        """Of the events that are kept, the youngest last."""
         self._bytes = 0
 
     def __contains__(self, request: str) -> bool:
@@ -47,21 +48,24 @@ class Memory:
         self._last[request] = None
         self._arrivals.append((now, request))
         while self._arrivals[0][0] < now - self._seconds:
-            self._last.pop(self._arrivals.popleft()[1], None)
+            old = self._arrivals.popleft()[1]
+            self._forget_event(old)
+            del self._last[old]
 
     def say(self, request: str, event: Event) -> None:
         """`event` is what the customer is told of its request from now on."""
         if request not in self._last:
             return
-        size = len(encode_event(event))
+        self._forget_event(request)
         self._last[request] = event
-        self._said.append((request, event, size))
-        self._bytes += size
-        while self._bytes > self._most_bytes and len(self._said) > 1:
-            old, said, freed = self._said.popleft()
-            self._bytes -= freed
-            if self._last.get(old) is said:
-                self._last[old] = None
+        self._sizes[request] = len(encode_event(event))
+        self._bytes += self._sizes[request]
+        while self._bytes > self._most_bytes and len(self._sizes) > 1:
+            self._forget_event(next(iter(self._sizes)))
+
+    def _forget_event(self, request: str) -> None:
+        self._bytes -= self._sizes.pop(request, 0)
+        self._last[request] = None
 
 
 class Voice:

@@ -54,7 +54,8 @@ class PlainCustomer:
 
     def request(self, text: str = "The build is red. What now?", **fields: Any) -> Event:
         """A job for the provider, signed and not sent; `fields` are Job's."""
-        job = Job(**({"chat": chat(text), "provider": self.provider} | fields))
+        asked = ChatRequest(messages=()) if "settles" in fields else chat(text)
+        job = Job(**({"chat": asked, "provider": self.provider} | fields))
         return self.keys.sign(draft_job(job, cipher=self.cipher))
 
     async def ask(self, text: str = "The build is red. What now?", **fields: Any) -> Event:

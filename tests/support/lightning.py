@@ -57,7 +57,7 @@ class Lightning:
         return self._arrived.setdefault(payment_hash, asyncio.Event())
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(eq=False)
 class MemoryTill:
     """Fulfils swarm.till.Till. As a node does, it refuses a label it has seen."""
 
