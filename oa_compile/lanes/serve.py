@@ -10,8 +10,9 @@ import time
 from dataclasses import dataclass
 
 from oa_compile.chat import ChatAnswer, ChatRequest
-from oa_compile.errors import OacompileError
-from oa_compile.lanes.lane import Intent, Lane, LaneFault, Quote, RequestRefused, Spent
+from oa_compile.errors import OacompileError, UsageError
+from oa_compile.lanes.lane import Lane, LaneFault, Payer, Quote, RequestRefused, Spent
+from oa_compile.swarm.attempt import Intent
 from oa_compile.swarm.terms import AnswerFailed, Answering, AnswerRefused
 
 _LONGEST_PAUSE = 5.0
@@ -20,8 +21,11 @@ _LONGEST_PAUSE = 5.0
 
 def answering(lane: Lane) -> Answering:
     """Answer with `lane`; the key a provider gives is the call's key. Raises what `Answering` says: a
-    refusal with the lane's words, any other failure with its kind alone.
+    refusal with the lane's words, any other failure with its kind alone. Raises UsageError for a lane that
+    pays for its answers by itself.
     """
+    if isinstance(lane, Payer):
+        raise _unjournaled(lane.name)
 
     def answer(request: ChatRequest, key: str) -> ChatAnswer:
         try:
@@ -55,7 +59,8 @@ class _NoAttempt:
     """Fulfils lanes.lane.Attempted: forgets what it is told."""
 
     def intend(self, intent: Intent) -> None:
-        pass
+        """No payment without an intent on the disk, and there is no journal here: nothing is paid."""
+        raise _unjournaled(f"asking {intent.provider[:12]}")
 
     def answered(self, answer: ChatAnswer, spent: Spent) -> None:
         pass
@@ -66,5 +71,15 @@ class _NoAttempt:
     def failed(self, fault: LaneFault, spent: Spent | None = None) -> None:
         pass
 
+    def paid(self, spent: Spent) -> None:
+        pass
+
     def unused(self, answer: ChatAnswer, spent: Spent) -> None:
         pass
+
+
+def _unjournaled(lane: str) -> UsageError:
+    return UsageError(
+        f"the lane {lane} pays other providers, and serving it would keep no record of the payments",
+        hint="serve a lane that runs models or buys them on an account: embedded or litellm",
+    )

@@ -135,8 +135,10 @@ class Provider:
             self._subscription = None
         for task in self._standing:
             task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=seconds)
+        now = asyncio.get_running_loop().time
+        until = now() + seconds
+        while self._tasks and now() < until:  # one that ends may have begun another
+            await asyncio.wait(self._tasks, timeout=until - now())
         left = [*self._tasks, *self._standing]
         for task in left:
             task.cancel()

@@ -133,7 +133,9 @@ class Serving:
         try:
             job = read_job(request, cipher=self.cipher)
         except ProtocolError as error:
-            raise _Declined(presentable(f"cannot read the job: {error}")) from error
+            # The error may quote what only the two of us can read, and feedback is not encrypted.
+            why = "" if is_encrypted(request) else f": {error}"
+            raise _Declined(presentable(f"cannot read the job{why}")) from error
         models = self.terms.models
         if models and job.model and job.model not in models:
             raise _Declined(f"no such model here; there are: {', '.join(models)}")

@@ -146,12 +146,14 @@ def test_a_customer_that_knows_only_nip04_is_read() -> None:
     run(main())
 
 
-def test_a_job_that_cannot_be_decrypted_is_declined() -> None:
+def test_an_encrypted_job_that_cannot_be_read_is_declined_without_its_words() -> None:
     async def main() -> None:
         async with world() as w:
             tags = [["encrypted"], ["p", w.keys.public], ["bid", "10"]]
-            request = await w.customer.send(Draft(JOB_KIND, tags, "AgpnYXJiYWdl"))
-            assert "cannot read the job" in await w.customer.error(request)
+            secret = SealCipher(w.customer.keys).encrypt(w.keys.public, "my secret, and no list of tags")
+            for content in ("AgpnYXJiYWdl", secret):
+                request = await w.customer.send(Draft(JOB_KIND, tags, content))
+                assert await w.customer.error(request) == "cannot read the job"
 
     run(main())
 

@@ -2,8 +2,8 @@
 
 `LIES` has a script for each lie, by name, made anew by each call, for a lie may have to remember:
 ``ScriptedProvider(keys, network, LIES["reused payment hash"](), till=till)``. Each does everything right but
-the one thing it is named for, and asks for exactly the bid where it is not about the price. Which must never
-be paid stands in `NEVER_PAID`.
+the one thing it is named for, and asks for exactly the bid (2 msat at least) where it is not about the
+price. Which must never be paid stands in `NEVER_PAID`.
 
 Every invoice of a lie can really be paid through tests.support.lightning, unless it is broken as text: a
 customer that falls for it loses money, and the test sees it.

@@ -9,9 +9,10 @@ from typing import get_args
 import pytest
 
 from oa_compile.chat import ChatAnswer, ChatRequest
-from oa_compile.errors import DigestMismatch
+from oa_compile.errors import DigestMismatch, UsageError
 from oa_compile.lanes.lane import Account, FaultKind, LaneFault, Quote, RequestRefused, Spent
 from oa_compile.lanes.serve import answering
+from oa_compile.swarm.attempt import Intent
 from oa_compile.swarm.terms import AnswerFailed, AnswerRefused
 from tests.support.customers import chat
 
@@ -80,3 +81,21 @@ def test_a_lanes_refusal_keeps_its_words_and_other_errors_do_not() -> None:
         answering(OneLane(mismatch))(chat(), "k")
     with pytest.raises(AnswerFailed, match=r"^rate_limited$"):
         answering(OneLane(patient))(chat(), "k")
+
+
+def test_a_lane_that_pays_is_not_served() -> None:
+    class Paying(OneLane):
+        def take_up(self, books: object) -> None:
+            pass
+
+        def reconcile(self, intent: Intent) -> None:
+            pass
+
+    def pays(account: Account) -> ChatAnswer:
+        account.attempt("hidden", Quote(5, 50)).intend(Intent("h", "lnbcrt", 5, 0, "cln", "p", "j"))
+        return ANSWER
+
+    with pytest.raises(UsageError, match="keep no record"):
+        answering(Paying(pays))
+    with pytest.raises(AnswerFailed):  # behind another lane, where it shows only when it pays
+        answering(OneLane(pays))(chat(), "k")
