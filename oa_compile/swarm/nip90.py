@@ -10,7 +10,8 @@ What we write. `[…]` marks what is left out when there is nothing to say; amou
     5050  i        all contents joined by an empty line, "text"      (a settlement has none)
           param    roles            role:length,role:length,…        of each content, in code points; the
                                                                       role percent-encoded, no message: ""
-          param    model, max_tokens, temperature, top_p, top_k, seed   [text, integers, decimals]
+          param    model                                             […]
+          param    max_tokens, temperature, top_p, top_k, seed       […] numbers
           param    stop             one tag a stop sequence          […]
           param    response_format  JSON, as in `ChatRequest`        […]
           param    nonce            any text                         […] makes the id of an equal job another
@@ -235,8 +236,7 @@ def draft_result(request: Event, result: Result, *, cipher: Cipher | None = None
         tags.append(["encrypted"])
         content = _key(cipher).encrypt(request.pubkey, answer.text) if answer.text else ""
     if ["param", "request_echo", "0"] not in request.tags:
-        inputs = [] if sealed else list(named(request.tags, "i"))
-        echoing = [*tags, ["request", encode_event(request).decode()], *inputs]
+        echoing = [*tags, ["request", encode_event(request).decode()], *named(request.tags, "i")]
         if len(write_json([echoing, content]).encode()) <= _MOST_BYTES:
             tags = echoing
     return Draft(RESULT_KIND, tags, content)

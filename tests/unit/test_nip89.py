@@ -100,7 +100,7 @@ def test_a_pylons_announcement() -> None:
         "null",
         "5",
         "{",
-        "[" * 100000,
+        "[" * 100_000,
         '{"name":5,"about":[],"nip90Params":3}',
         '{"nip90Params":{"model":[]}}',
         '{"nip90Params":{"model":{"values":"m"}}}',

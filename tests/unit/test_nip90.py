@@ -223,6 +223,15 @@ def test_a_job_on_the_wire() -> None:
     )
 
 
+def test_a_job_says_nothing_it_was_not_asked_to() -> None:
+    assert draft_job(Job(ask())).tags == [
+        ["i", "hello", "text"],
+        ["param", "roles", "user:5"],
+        ["param", "request_echo", "0"],
+        ["output", "text/plain"],
+    ]
+
+
 def test_an_encrypted_job_shows_nothing_of_the_prompt() -> None:
     job = Job(
         ask(max_tokens=5, stop=("x",)), "secret-model", 10, PROVIDER.public, "c0ffee", ("wss://a",), True
