@@ -234,7 +234,9 @@ async def _told(answer: Awaitable[T]) -> T:
     try:
         return await answer
     except NostrSdkError as error:
-        match = _CODED.fullmatch(str(error))
+        # str() of the error quotes its words
+        words = str(error[0]) if isinstance(error, NostrSdkError.Generic) else repr(error)
+        match = _CODED.fullmatch(words)
         if match is None:
-            raise _Unclear(str(error)) from error
+            raise _Unclear(words) from error
         raise _Refused(match[2], match[1]) from error

@@ -1,0 +1,224 @@
+"""What tests of wallets share: a payer's wallet, a payee, and what can go wrong between them.
+
+In a ledger's rig ``alice`` pays and ``bob`` is paid, and the wallet reaches alice through something that can
+change or swallow what is said.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import secrets
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+
+from oa_compile.swarm import bolt11
+from oa_compile.swarm.bolt11 import Invoice
+from oa_compile.swarm.cln import ClnRpc, ClnWallet
+from oa_compile.swarm.ledger_node import Ledger
+from oa_compile.swarm.ledger_rpc import LedgerServer
+from oa_compile.swarm.nwc import NwcWallet
+from oa_compile.swarm.wallet import Wallet
+from tests.support.nwc_service import NwcService
+from tests.support.relays import local_relay
+
+FUNDS = 1_000_000
+"""What alice has, in msat."""
+
+Meddle = Callable[[str, dict[str, Any]], dict[str, Any] | None]
+"""Method and reply; the reply to give instead, or None to hang up without one."""
+
+
+class RpcProxy:
+    """Stands before a node's socket. `meddle` sees each reply; `calls` are the methods that came."""
+
+    def __init__(self, path: Path, target: Path) -> None:
+        self.path = path
+        self.target = target
+        self.meddle: Meddle = lambda _, reply: reply
+        self.calls: list[str] = []
+        self._server: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def open(self) -> None:
+        self._server = await asyncio.start_unix_server(self._accept, str(self.path))
+
+    async def close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+            self.path.unlink()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        with contextlib.closing(writer), contextlib.suppress(asyncio.CancelledError, OSError, EOFError):
+            request = b""
+            while True:
+                if not (data := await reader.read(65_536)):
+                    return
+                request += data
+                try:
+                    method = json.loads(request)["method"]
+                    break
+                except ValueError:
+                    continue
+            self.calls.append(method)
+            there, back = await asyncio.open_unix_connection(str(self.target))
+            with contextlib.closing(back):
+                back.write(request)
+                reply = self.meddle(method, json.loads(await there.readuntil(b"\n\n")))
+            if reply is not None:
+                writer.write(json.dumps(reply).encode() + b"\n\n")
+                await writer.drain()
+
+
+class Rig(Protocol):
+    """A wallet under test, and somebody it can pay."""
+
+    wallet: Wallet
+    abilities: frozenset[str]
+    """What can be arranged here: ``faults``, ``fees``, ``frozen``, ``ages``, ``poor``."""
+
+    async def invoice(self, msat: int, *, expiry: int = 600, age: int = 0) -> Invoice:
+        """A new invoice of the payee's, made `age` seconds ago."""
+
+    async def received(self, invoice: Invoice) -> int:
+        """What the payee has been paid on it, in msat."""
+
+
+@dataclass
+class LedgerRig:
+    """A rig over the embedded ledger, where everything can be arranged."""
+
+    wallet: Wallet
+    ledger: Ledger
+    break_off: Callable[[], Awaitable[None]]
+    """Whatever the wallet speaks to is gone for good."""
+    lie: Callable[[], None]
+    """From now on every preimage the wallet is told is a wrong one."""
+    mute: Callable[[], None]
+    """From now on the answer to a payment never comes, although it is made."""
+    offset: list[int]
+    abilities: frozenset[str] = frozenset({"faults", "fees", "frozen", "ages", "poor"})
+
+    async def invoice(self, msat: int, *, expiry: int = 600, age: int = 0) -> Invoice:
+        self.offset[0] = -age
+        label = str(len(self.ledger.nodes["bob"].bills))
+        bill = self.ledger.invoice("bob", msat, label=label, description="a job", expiry_seconds=expiry)
+        self.offset[0] = 0
+        return bolt11.decode(bill.issued.bolt11)
+
+    async def received(self, invoice: Invoice) -> int:
+        return self.ledger.nodes["bob"].bills[invoice.payment_hash].received_msat
+
+
+@dataclass
+class LightningdRig:
+    """A rig over two real nodes, whose money moves as it does."""
+
+    wallet: ClnWallet
+    payee: ClnRpc
+    abilities: frozenset[str] = frozenset()
+
+    async def invoice(self, msat: int, *, expiry: int = 600, age: int = 0) -> Invoice:
+        assert not age, "a real node cannot be asked for an old invoice"
+        wanted = {"amount_msat": msat, "label": secrets.token_hex(16), "description": "a job"}
+        told = await self.payee.call("invoice", wanted | {"expiry": expiry}, seconds=10)
+        return bolt11.decode(told["bolt11"])
+
+    async def received(self, invoice: Invoice) -> int:
+        wanted = {"payment_hash": invoice.payment_hash}
+        (told,) = (await self.payee.call("listinvoices", wanted, seconds=10))["invoices"]
+        return int(told.get("amount_received_msat", 0))
+
+
+@contextlib.asynccontextmanager
+async def _ledger(folder: Path) -> AsyncIterator[tuple[LedgerServer, list[int]]]:
+    offset = [0]
+    ledger = Ledger(folder, {"alice": FUNDS, "bob": 0}, clock=lambda: time.time() + offset[0])
+    server = LedgerServer(ledger, folder)
+    await server.start()
+    try:
+        yield server, offset
+    finally:
+        await server.close()
+
+
+def _swapped(reply: dict[str, Any]) -> dict[str, Any]:
+    """The reply with every preimage replaced."""
+    swap = {"payment_preimage", "preimage"}
+    return json.loads(
+        json.dumps(reply), object_hook=lambda o: {k: "00" * 32 if k in swap else v for k, v in o.items()}
+    )
+
+
+@contextlib.asynccontextmanager
+async def cln_rig(folder: Path) -> AsyncIterator[LedgerRig]:
+    """ClnWallet, pyln-client and the ledger's JSON-RPC."""
+    with tempfile.TemporaryDirectory(prefix="oac-") as short:  # sockets' paths must be
+        async with _ledger(folder) as (server, offset):
+            proxy = RpcProxy(Path(short) / "rpc", server.rpc_path("alice"))
+            await proxy.open()
+            wallet = ClnWallet(proxy.path, threads=8)
+
+            def lie() -> None:
+                proxy.meddle = lambda _, reply: _swapped(reply)
+
+            def mute() -> None:
+                proxy.meddle = lambda method, reply: None if method == "xpay" else reply
+
+            try:
+                yield LedgerRig(wallet, server.ledger, proxy.close, lie, mute, offset)
+            finally:
+                await wallet.close()
+                await proxy.close()
+
+
+@contextlib.asynccontextmanager
+async def nwc_rig(folder: Path) -> AsyncIterator[LedgerRig]:
+    """NwcWallet, nostr-sdk, a relay, and a wallet service that pays from the ledger."""
+    async with contextlib.AsyncExitStack() as stack:
+        url = await stack.enter_async_context(local_relay())
+        server, offset = await stack.enter_async_context(_ledger(folder))
+        service = await stack.enter_async_context(NwcService(url, server.ledger, "alice"))
+        wallet = NwcWallet(service.uri)
+        stack.push_async_callback(wallet.close)
+
+        def lie() -> None:
+            service.meddle = lambda _, reply: _swapped(reply)
+
+        def mute() -> None:
+            service.meddle = lambda method, reply: None if method == "pay_invoice" else reply
+
+        yield LedgerRig(wallet, server.ledger, service.close, lie, mute, offset)
+
+
+@contextlib.asynccontextmanager
+async def lightningd_rig(_: Path) -> AsyncIterator[LightningdRig]:
+    """ClnWallet over a real, funded lightningd; skips the test where none is named."""
+    payer, payee = (os.environ.get(f"OACOMPILE_TEST_LIGHTNING_{name}") for name in ("RPC", "PAYEE_RPC"))
+    if not payer or not payee:
+        pytest.skip(
+            "no lightningd: OACOMPILE_TEST_LIGHTNING_RPC names the socket of a funded regtest node, "
+            "OACOMPILE_TEST_LIGHTNING_PAYEE_RPC of one it has a channel to"
+        )
+    wallet, till = ClnWallet(Path(payer)), ClnRpc(Path(payee), threads=4)
+    try:
+        yield LightningdRig(wallet, till)
+    finally:
+        await wallet.close()
+        till.close()
