@@ -16,13 +16,16 @@ import pytest
 
 from oa_compile.chat import ChatAnswer, ChatRequest, Usage
 from oa_compile.swarm.bolt11 import decode
+from oa_compile.swarm.cln import ClnWallet
+from oa_compile.swarm.cln_till import ClnTill
 from oa_compile.swarm.event import Draft, Keys, verify
+from oa_compile.swarm.ledger_rpc import serve
 from oa_compile.swarm.nip89 import HANDLER_KIND, read_handler
 from oa_compile.swarm.nip90 import JOB_KIND, is_encrypted, read_result
 from oa_compile.swarm.provider import Provider
 from oa_compile.swarm.seal import SealCipher
 from oa_compile.swarm.terms import Terms
-from oa_compile.swarm.till import Tabs
+from oa_compile.swarm.till import Tabs, Till
 from tests.support.customers import PlainCustomer, chat
 from tests.support.lies import copies
 from tests.support.lightning import Lightning, MemoryTill
@@ -48,7 +51,7 @@ class World:
 
 
 @asynccontextmanager
-async def serving(url: str, keys: Keys, till: MemoryTill, **settings: Any) -> AsyncIterator[Provider]:
+async def serving(url: str, keys: Keys, till: Till, **settings: Any) -> AsyncIterator[Provider]:
     settings = {"terms": Terms(price_msat=10), "answer": echo, "cipher": SealCipher(keys)} | settings
     async with network(url) as relays:
         provider = Provider(keys, relays, till=till, **settings)
@@ -228,6 +231,53 @@ def test_a_restarted_provider_answers_what_it_has_missed_and_nothing_twice(tmp_p
             tabs.close()
             assert ran == [chat("done"), chat("missed")]
             assert len(customer.events[done.id]) == len(till.invoices) == 1
+
+    run(main())
+
+
+@pytest.mark.parametrize("order", ["result-first", "pay-first", "tab"])
+def test_a_node_is_the_till(order: str, tmp_path: Path) -> None:
+    """The embedded ledger behind both: the price arrives on the provider's node, once."""
+    pay_first = order == "pay-first"
+    terms = Terms(
+        price_msat=10,
+        order="pay-first" if pay_first else "result-first",
+        tab_limit_msat=20 if order == "tab" else 0,
+    )
+
+    async def main() -> None:
+        keys = Keys.generate()
+        ledger = await serve(tmp_path, {"customer": 1_000, "provider": 0})
+        till, wallet = ClnTill(ledger.rpc_path("provider")), ClnWallet(ledger.rpc_path("customer"))
+        await till.open()
+        try:
+            async with (
+                local_relay() as url,
+                serving(url, keys, till, terms=terms),
+                asking(url, keys, encrypted=True) as customer,
+            ):
+                request = await customer.ask("hello", bid_msat=10, tab=order == "tab")
+                if pay_first:
+                    await pay(wallet, (await customer.feedback(request)).bolt11)
+                result = await customer.result(request, 2 if pay_first else 1)
+                assert result.answer.text == "you said: hello"
+                if order == "tab":
+                    settlement = await customer.ask(settles=(request.id,), bid_msat=10)
+                    await pay(wallet, (await customer.feedback(settlement)).bolt11)
+                    assert (await customer.feedback(settlement, 2)).status == "success"
+                elif not pay_first:
+                    await pay(wallet, result.bolt11)
+            assert await wallet.balance_msat() == 990
+            assert ledger.ledger.nodes["provider"].balance_msat == 10
+        finally:
+            await till.close()
+            await wallet.close()
+            await ledger.close()
+
+    async def pay(wallet: ClnWallet, bolt11: str) -> None:
+        hash_ = decode(bolt11).payment_hash
+        payment = await wallet.pay(bolt11, payment_hash=hash_, max_fee_msat=0, seconds=10.0)
+        assert payment.status == "complete"
 
     run(main())
 
