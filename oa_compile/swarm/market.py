@@ -190,7 +190,9 @@ class Market:
         barred = _Barred(without, other_operators_than)
         best = next(self._free(known, barred), None)
         if best is None or self._trials >= _WHOLE:
-            best = self._trial(others, barred, best) or best
+            # Spent on the draw, not on the job: the better the best, the rarer the trials.
+            self._trials = max(self._trials - 1, -1.0)
+            best = self._trial(others, known, barred, best)
         if best is None:  # better a silent one than nobody: it may be the only one there is
             best = next(self._free(known, barred, silent=True), None)
         return None if best is None else self._offer_of(best)
@@ -207,29 +209,31 @@ class Market:
                 continue
             yield pubkey
 
-    def _trial(self, shelf: Shelf, barred: _Barred, best: str | None) -> str | None:
-        """Somebody to try instead of `best`, if a draw says he may well be cheaper."""
+    def _trial(self, others: Shelf, known: Shelf, barred: _Barred, best: str | None) -> str | None:
+        """Somebody to try instead of `best`, if a draw says it may well be cheaper; else `best`."""
         self._wide = not self._wide
-        some: list[str] = []
-        if self._wide and len(shelf):
-            lots = [shelf.at(self._random.randrange(len(shelf))) for _ in range(_TRIED_AT_ONCE)]
-            some = list(self._free(lots, barred))
-        some = some or list(islice(self._free(islice(shelf, _LOOKED_AT), barred), _TRIED_AT_ONCE))
-        drawn = [(self._draw(pubkey), pubkey) for pubkey in some]
-        if not drawn:
-            return None
-        cost, pubkey = min(drawn)
-        return pubkey if best is None or cost < self._cost(best, self._standing(best)) else None
+        some = self._lots(others, barred) if self._wide else []
+        some = some or list(islice(self._free(islice(others, _LOOKED_AT), barred), _TRIED_AT_ONCE))
+        some += self._lots(known, barred)  # what is known may be out of date
+        drawn = min(((self._draw(pubkey), pubkey) for pubkey in some if pubkey != best), default=None)
+        if drawn is None or (best is not None and drawn[0] >= self._cost(best, self._standing(best))):
+            return best
+        return drawn[1]
+
+    def _lots(self, shelf: Shelf, barred: _Barred) -> list[str]:
+        """A few of a shelf by lot, those of them that may be asked."""
+        drawn = (self._random.randrange(len(shelf)) for _ in range(_TRIED_AT_ONCE if len(shelf) else 0))
+        return list(self._free([shelf.at(index) for index in drawn], barred))
 
     def _draw(self, pubkey: str) -> float:
         """The cost of an answer of somebody who may be as good or as bad as what we know allows."""
         standing, price = self._standing(pubkey), self.price(pubkey)
-        usual = self._random.expovariate(1 / max(self._usual.mean or self.choice.latency_seconds, 1e-6))
+        usual = self._usual.mean or self.choice.latency_seconds
         return standing.cost(
             price,
             self._stake(pubkey, price),
             success=self._random.betavariate(*standing.odds),
-            seconds=standing.seconds(usual=usual),
+            seconds=standing.seconds(usual=usual) * self._random.expovariate(1.0),
         )
 
     def _hindrance(self, pubkey: str, standing: Standing) -> str:
@@ -257,8 +261,6 @@ class Market:
         self._turn(now)
         standing = self._standings.setdefault(pubkey, self._standing(pubkey))
         self._trials = min(self._trials + self.choice.newcomer_share, 1.0)
-        if not standing.known:
-            self._trials = max(self._trials - 1, -1.0)
         job = standing.begin(now, self._stake(pubkey, self.price(pubkey)))
         if not job.trusted:
             self._risk.stake(job.stake_msat)
