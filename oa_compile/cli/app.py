@@ -84,6 +84,12 @@ AROUND = (
         "oacompile schema program",
     ),
     Entry(
+        "swarm",
+        "oa_compile.cli.swarm:app",
+        "Serve, see and ask service providers on Nostr relays, or run a swarm on this machine.",
+        "oacompile swarm up",
+    ),
+    Entry(
         "demo",
         "oa_compile.cli.demo:demo",
         "Run the whole path on the shipped sessions: extract, optimize, validate, replay.",

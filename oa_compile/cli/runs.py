@@ -48,7 +48,7 @@ def open_lanes(config: Config, names: Iterable[str], *, screen: Output) -> Itera
     """The lanes of those names, closed at the end; fetching weights shows a bar."""
     from oa_compile.lanes.build import build_lanes
 
-    with _fetch_bar(screen) as progress:
+    with fetch_bar(screen) as progress:
         lanes = build_lanes(config, names, secrets=secret, progress=progress)
     try:
         yield lanes
@@ -58,8 +58,8 @@ def open_lanes(config: Config, names: Iterable[str], *, screen: Output) -> Itera
 
 
 @contextlib.contextmanager
-def _fetch_bar(screen: Output) -> Iterator[Callable[[int, int], None]]:
-    """Called with bytes done and bytes in all, only when something is fetched."""
+def fetch_bar(screen: Output) -> Iterator[Callable[[int, int], None]]:
+    """A bar for weights, shown when they must be fetched: called with bytes done and bytes in all."""
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
     bar: Progress | None = None

@@ -1,0 +1,354 @@
+"""``oacompile swarm provide``: any lane as a service provider on Nostr relays."""
+
+from __future__ import annotations
+
+import asyncio
+import json as json_module
+import os
+from contextlib import AsyncExitStack, ExitStack, closing
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import typer
+
+from oa_compile.cli import output
+from oa_compile.cli.options import Json
+from oa_compile.cli.swarm_options import (
+    LaneName,
+    PayOrder,
+    Price,
+    RelayUrls,
+    Tab,
+    Wallet,
+    WithParent,
+    amount,
+)
+from oa_compile.errors import UsageError
+
+if TYPE_CHECKING:
+    from oa_compile.cli.output import Output
+    from oa_compile.lanes.lane import Lane
+    from oa_compile.swarm.cln_till import ClnTill
+    from oa_compile.swarm.event import Keys
+    from oa_compile.swarm.serving import Served
+    from oa_compile.swarm.terms import Terms
+
+_MOST_WATCHED = 2000
+"""Invoices that went out with an answer and are waited for, to tell of their payment."""
+
+
+class _Shop(NamedTuple):
+    """Everything one provider is made of."""
+
+    keys: Keys
+    terms: Terms
+    lane: Lane
+    relays: tuple[str, ...]
+    wallet: Path | None
+    tabs: Path | None
+    concurrency: int
+    serves_open: bool
+
+
+def provide(
+    lane: LaneName = "embedded",
+    price: Price = "0",
+    relay: RelayUrls = None,
+    wallet: Wallet = None,
+    key_env: Annotated[
+        str, typer.Option("--key-env", metavar="<name>", help="Variable that holds the secret key (hex).")
+    ] = "",
+    key_file: Annotated[
+        Path | None,
+        typer.Option("--key-file", metavar="<file>", help="File that holds the secret key; made if missing."),
+    ] = None,
+    folder: Annotated[
+        Path | None,
+        typer.Option("--dir", metavar="<folder>", help="Keeps the key and what customers owe."),
+    ] = None,
+    order: PayOrder = "result-first",
+    tab: Tab = "0",
+    models: Annotated[
+        str,
+        typer.Option(
+            "--models", metavar="<names>", help="Models to announce, with commas; the lane's if left out."
+        ),
+    ] = "",
+    concurrency: Annotated[
+        int,
+        typer.Option("--concurrency", metavar="<int>", min=0, help="Jobs at once; 0 is what the lane takes."),
+    ] = 0,
+    serves_open: Annotated[
+        bool, typer.Option("--open", help="Also take jobs that name no provider.")
+    ] = False,
+    name: Annotated[str, typer.Option("--name", help="Name to announce.")] = "",
+    about: Annotated[str, typer.Option("--about", help="A sentence to announce.")] = "",
+    json: Json = False,
+    with_parent: WithParent = False,
+) -> int:
+    """Serve a lane as a service provider (NIP-90, kind 5050) on Nostr relays.
+
+    Announces itself (kind 31990), answers jobs and is paid over Lightning; runs until Ctrl-C. One line a
+    job; with --json the first line says who it is, and each further one is a job or a payment.
+    """
+    from oa_compile.cli.swarm_service import serve
+    from oa_compile.swarm.provider_home import FolderLock
+    from oa_compile.swarm.terms import Terms
+
+    screen = output.current()
+    if key_env and key_file is not None:
+        raise UsageError("--key-env and --key-file name two keys, and a provider has one")
+    if not relay:
+        raise UsageError(
+            "on which relay?", hint="--relay wss://…, or `oacompile swarm up` for one of your own"
+        )
+    msat = amount("--price", price)
+    if msat and wallet is None:
+        raise UsageError(
+            f"a price of {msat} msat needs a wallet to be paid into",
+            hint="--wallet ~/.lightning/bitcoin/lightning-rpc, or --price 0",
+        )
+    with ExitStack() as stack:
+        if folder is not None:
+            stack.enter_context(FolderLock(folder))
+        keys = _keys(key_env, key_file or (folder and folder / "key"), screen=screen)
+        served, named = _lane(lane, screen=screen)
+        stack.enter_context(closing(served))
+        terms = Terms(
+            price_msat=msat,
+            order=order,
+            models=tuple(part.strip() for part in models.split(",") if part.strip()) or named,
+            tab_limit_msat=amount("--tab", tab),
+            name=name,
+            about=about,
+        )
+        shop = _Shop(
+            keys,
+            terms,
+            served,
+            tuple(relay),
+            None if wallet is None else wallet.expanduser(),
+            None if folder is None else folder / "tabs.jsonl",
+            concurrency or served.concurrency,
+            serves_open,
+        )
+        return serve(_serve(shop, screen=screen, json=json), with_parent=with_parent)
+
+
+def _keys(variable: str, file: Path | None, *, screen: Output) -> Keys:
+    from oa_compile.swarm.event import Keys
+    from oa_compile.swarm.provider_home import kept_keys
+
+    if variable:
+        value = os.environ.get(variable)
+        if not value:
+            raise UsageError(
+                f"--key-env: the variable {variable} is not set", hint="it holds a secret key, 64 hex digits"
+            )
+        return Keys.from_hex(value)
+    if file is not None:
+        return kept_keys(file)
+    screen.note("a new key for this time only: --dir or --key-file keeps one, and with it a good name")
+    return Keys.generate()
+
+
+def _lane(text: str, *, screen: Output) -> tuple[Lane, tuple[str, ...]]:
+    """The lane, and the models it answers with. Raises UsageError or SpecError."""
+    from oa_compile.cli.runs import fetch_bar, secret
+    from oa_compile.lanes.build import build_lanes
+    from oa_compile.spec.config import Config
+    from oa_compile.spec.load import load_config
+
+    kind, _, model = text.partition(":")
+    if kind in {"embedded", "litellm"} and (model or kind == "embedded"):
+        spec: dict[str, Any] = {"kind": kind, **({"model": model} if model else {})}
+        if kind == "embedded":
+            spec["instances"] = 1
+        config = Config.model_validate({"lanes": {"served": spec}, "stages": {"compile": {"task": "served"}}})
+        name = "served"
+    else:
+        file, _, name = text.rpartition(":")
+        if not file.endswith(".toml"):
+            raise UsageError(
+                f"--lane: {text!r} is no lane",
+                hint="write embedded, embedded:<model>, litellm:<model> or <config.toml>:<lane>",
+            )
+        config = load_config(Path(file)).config
+    with fetch_bar(screen) as progress:
+        lane = build_lanes(config, [name], secrets=secret, progress=progress)[name]
+        named = getattr(config.lanes[name], "model", "")
+        if lane.kind == "embedded":
+            _warm(lane)
+    return lane, ((named,) if named else ())
+
+
+def _warm(lane: Lane) -> None:
+    """Load the model before the first customer waits for it. Raises what keeps it from loading."""
+    from oa_compile.chat import ChatMessage, ChatRequest
+    from oa_compile.digest import digest_bytes
+    from oa_compile.errors import OacompileError
+    from oa_compile.lanes.serve import answering
+    from oa_compile.swarm.terms import AnswerFailed
+
+    try:
+        answering(lane)(ChatRequest((ChatMessage("user", "Hello"),), max_tokens=1), digest_bytes(b""))
+    except AnswerFailed as error:
+        if isinstance(error.__cause__, OacompileError):
+            raise error.__cause__ from None
+        raise
+
+
+async def _serve(shop: _Shop, *, screen: Output, json: bool) -> None:
+    """Open the till, the tabs and the relays, serve until cancelled, and let go of them in turn."""
+    from dataclasses import replace
+
+    from oa_compile.lanes.serve import answering
+    from oa_compile.swarm.cln_till import ClnTill
+    from oa_compile.swarm.provider import Provider
+    from oa_compile.swarm.relays import Relays
+    from oa_compile.swarm.seal import SealCipher
+    from oa_compile.swarm.till import Tabs
+
+    async with AsyncExitStack() as stack:
+        till, terms = None, shop.terms
+        if shop.wallet is not None:
+            till = ClnTill(shop.wallet)
+            stack.push_async_callback(till.close)
+            await till.open()
+            terms = replace(terms, network=await _network(shop.wallet))
+        tabs = stack.enter_context(closing(Tabs(shop.tabs)))
+        relays = Relays(shop.relays, keys=shop.keys)
+        stack.push_async_callback(relays.close)
+        await relays.open()
+        teller = _Teller(screen, json=json, till=till, seconds=terms.invoice_seconds)
+        stack.push_async_callback(teller.close)
+        provider = Provider(
+            shop.keys,
+            relays,
+            answer=answering(shop.lane),
+            terms=terms,
+            till=till,
+            tabs=tabs,
+            cipher=SealCipher(shop.keys),
+            concurrency=shop.concurrency,
+            serves_open=shop.serves_open,
+            on_served=teller.served,
+        )
+        stack.push_async_callback(provider.close)
+        await provider.start()
+        teller.ready(shop, terms)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            teller.ended(provider.tally.answered, provider.tally.declined, owed_msat=tabs.total())
+
+
+async def _network(wallet: Path) -> str:
+    """The Lightning network of a node."""
+    from oa_compile.swarm.cln import ClnWallet
+
+    node = ClnWallet(wallet, threads=1)
+    try:
+        return await node.network()
+    finally:
+        await node.close()
+
+
+class _Teller:
+    """Says what happens: a line a job for people, an object a line for programs."""
+
+    def __init__(self, screen: Output, *, json: bool, till: ClnTill | None, seconds: float) -> None:
+        self._screen = screen
+        self._json = json
+        self._till = till
+        self._seconds = seconds
+        self._watched: set[asyncio.Task[None]] = set()
+        self._paid_msat = 0
+
+    def ready(self, shop: _Shop, terms: Terms) -> None:
+        """The provider has announced itself."""
+        from oa_compile.money import format_msat
+
+        if self._json:
+            self._write(
+                {
+                    "provider": shop.keys.public,
+                    "relays": list(shop.relays),
+                    "price_msat": terms.price_msat,
+                    "order": terms.order,
+                    "models": list(terms.models),
+                    "network": terms.network,
+                }
+            )
+            return
+        price = f"{format_msat(terms.price_msat)}, {terms.order}" if terms.price_msat else "free"
+        self._screen.show(
+            f"provider {shop.keys.public}",
+            f"serving  {shop.lane.identity} on {', '.join(shop.relays)}",
+            f"price    {price}" + (f", on {terms.network}" if terms.network else ""),
+            "",
+            f"{'customer':<10}{'price':>10}{'tokens':>8}{'ms':>8}  paid",
+        )
+
+    def served(self, served: Served) -> None:
+        """A job has ended."""
+        if served.paid:
+            self._paid_msat += served.msat
+        if self._json:
+            told = {name: value for name, value in asdict(served).items() if name != "seconds"}
+            self._write({**told, "ms": round(served.seconds * 1000)})
+        else:
+            self._screen.show(_line(served))
+        if served.payment_hash and not served.paid and len(self._watched) < _MOST_WATCHED:
+            task = asyncio.get_running_loop().create_task(self._watch(served))
+            self._watched.add(task)
+            task.add_done_callback(self._watched.discard)
+
+    def ended(self, answered: int, declined: int, *, owed_msat: int) -> None:
+        """The provider is about to end."""
+        if not self._json:
+            from oa_compile.money import format_msat
+
+            owed = f", {format_msat(owed_msat)} owed on tabs" if owed_msat else ""
+            self._screen.note(
+                f"ended: {answered:,} jobs answered, {declined:,} declined, "
+                f"{format_msat(self._paid_msat)} seen paid{owed}"
+            )
+
+    async def close(self) -> None:
+        """Wait for no more payments."""
+        for task in self._watched:
+            task.cancel()
+        await asyncio.gather(*self._watched, return_exceptions=True)
+
+    async def _watch(self, served: Served) -> None:
+        """See an invoice paid that went out with an answer."""
+        from oa_compile.swarm.wallet import WalletError
+
+        assert self._till is not None
+        try:
+            paid = await self._till.wait_paid(served.payment_hash, seconds=self._seconds)
+        except WalletError:
+            return  # the node is away: whether it was paid stands in its own books
+        if paid:
+            self._paid_msat += served.msat
+        if self._json:
+            self._write({"job": served.job, "outcome": "paid" if paid else "unpaid", "msat": served.msat})
+        elif not paid:
+            self._screen.show(
+                f"{served.customer[:8]:<10}did not pay {served.msat:,} msat for {served.job[:8]}"
+            )
+
+    def _write(self, value: dict[str, Any]) -> None:
+        self._screen.write(json_module.dumps(value) + "\n")
+
+
+def _line(served: Served) -> str:
+    """One job for a person."""
+    if served.outcome == "declined":
+        return f"{served.customer[:8]:<10}declined: {served.message}"
+    how = "yes" if served.paid else {"free": "free", "tab": "on the tab"}.get(served.order, "invoice sent")
+    what = f"{served.tokens:>8,}" if served.outcome == "answered" else f"{'tab':>8}"
+    price = f"{served.msat:,} msat"
+    return f"{served.customer[:8]:<10}{price:>10}{what}{served.seconds * 1000:>8,.0f}  {how}"
