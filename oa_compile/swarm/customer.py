@@ -20,10 +20,11 @@ from typing import Any
 from oa_compile.chat import ChatAnswer, ChatRequest
 from oa_compile.errors import LaneError
 from oa_compile.swarm.attempt import Attempt, JobFault, Receipt, Why
+from oa_compile.swarm.choice import JobOutcome, Offer, OutcomeKind
 from oa_compile.swarm.errand import Asked, Errand
 from oa_compile.swarm.event import Event, Keys, verify
 from oa_compile.swarm.exchange import Ended, Exchange, with_payment
-from oa_compile.swarm.market import Market, Offer
+from oa_compile.swarm.market import Market
 from oa_compile.swarm.network import Filter, Network, Subscription
 from oa_compile.swarm.nip89 import HANDLER_KIND, Handler, read_handler
 from oa_compile.swarm.nip90 import (
@@ -38,7 +39,6 @@ from oa_compile.swarm.nip90 import (
 )
 from oa_compile.swarm.payment import Intends, Offload, Payments
 from oa_compile.swarm.settlement import Settlements
-from oa_compile.swarm.standing import JobOutcome, OutcomeKind
 
 CLOCK_SKEW = 600
 """Seconds that a provider's clock may be behind ours."""
@@ -64,6 +64,8 @@ class Terms:
     providers: frozenset[str] = frozenset()
     discover: float = 5.0
     """Seconds to wait for the first announcement."""
+    look_again: float = 3.0
+    """Seconds of silence after which relays are asked what they have stored about a job."""
 
 
 class Customer:
@@ -98,6 +100,7 @@ class Customer:
         self._exchanges: dict[str, Exchange] = {}
         self._background: set[asyncio.Task[None]] = set()
         self._subscription: Subscription | None = None
+        self._keeper: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
 
     # -- opening and closing ---------------------------------------------------------------------
@@ -116,6 +119,7 @@ class Customer:
         if self.terms.providers:
             handlers["authors"] = sorted(self.terms.providers)
         self._subscription = await self.network.subscribe([answers, handlers], self._on_event)
+        self._keeper = asyncio.get_running_loop().create_task(self._look_again())
         until = self.loop_time() + self.terms.discover
         while not self.market.explain() and self.loop_time() < until:
             await self.change(until - self.loop_time())
@@ -136,6 +140,8 @@ class Customer:
             await asyncio.wait(self._background, timeout=left)
         for task in list(self._background):
             task.cancel()
+        if self._keeper is not None:
+            self._keeper.cancel()
         if self._subscription is not None:
             with contextlib.suppress(OSError):
                 await self._subscription.close()
@@ -175,14 +181,23 @@ class Customer:
         """
         until = self.loop_time() + self.terms.deadline
         while True:
+            offer, again = self._choice(without, operators)
             now = self.loop_time()
-            model = self.terms.model
-            offer = self.market.choose(now=now, model=model, without=without, other_operators_than=operators)
-            if offer is None and without and not operators:
-                offer = self.market.choose(now=now, model=model)
-            if offer is not None or not self._exchanges or now >= until:
+            if offer is not None or again is None or now >= until:
                 return offer
-            await self.change(until - now)
+            await self.change(min(again, until) - now)
+
+    def _choice(self, without: Sequence[str], operators: Sequence[str]) -> tuple[Offer | None, float | None]:
+        """Who is asked now, and when to look again if nobody is (None: waiting does not help)."""
+        now, model = self.loop_time(), self.terms.model
+        offer = self.market.choose(now=now, model=model, without=without, other_operators_than=operators)
+        if offer is None and without and not operators:
+            offer = self.market.choose(now=now, model=model)
+            without = ()
+        if offer is not None:
+            return offer, None
+        outlook = self.market.outlook(now=now, model=model, without=without, other_operators_than=operators)
+        return None, outlook.at if outlook.at is not None else now + 1.0 if outlook.waits else None
 
     async def change(self, seconds: float) -> None:
         """Wait until an exchange ends or somebody announces himself, at most `seconds`."""
@@ -284,6 +299,18 @@ class Customer:
             self.passed_over[reason] += 1
             return
         self._exchanges[job_of(event) or ""].take(event)
+
+    async def _look_again(self) -> None:
+        """Fetch what a relay has stored and not brought: one that loses an event may still have it."""
+        patience = self.terms.look_again
+        while True:
+            await asyncio.sleep(patience)
+            late = self.loop_time() - patience
+            jobs = [job for job, exchange in self._exchanges.items() if exchange.began <= late]
+            if jobs:
+                wanted: Filter = {"kinds": [RESULT_KIND, FEEDBACK_KIND], "#e": jobs}
+                for event in await self.network.fetch([wanted], seconds=patience):
+                    self._on_event(event)
 
     def _disbelief(self, event: Event) -> str:
         """Why an event is passed over; empty if it is what it says, for a job under way."""

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from oa_compile.chat import ChatAnswer, ChatRequest, Usage
 from oa_compile.errors import BudgetExhausted
 from oa_compile.swarm.attempt import Attempt, JobFault, Receipt, Why
+from oa_compile.swarm.choice import Offer
 from oa_compile.swarm.exchange import Ended, Exchange
-from oa_compile.swarm.market import Offer
 
 if TYPE_CHECKING:
     from oa_compile.swarm.customer import Customer
@@ -223,7 +223,8 @@ class Errand:
                 continue
             odd = agreed and _said(one) != _said(taken)
             if odd:
-                self._customer.market.judge(one.offer.provider, agreed=False, now=self._customer.loop_time())
+                now = self._customer.loop_time()
+                self._customer.market.judged(one.offer.provider, now, agreed=False)
             self._pass_over(one, disagreed=odd)
         return self._take(taken)
 

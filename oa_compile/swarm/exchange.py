@@ -60,8 +60,8 @@ class Exchange:
     settles: tuple[str, ...] = ()
     loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
     done: asyncio.Future[Ended] = field(init=False)
+    began: float = field(init=False)
     _timer: asyncio.TimerHandle = field(init=False)
-    _began: float = field(init=False)
     _publishing: asyncio.Task[None] = field(init=False)
     _paying: asyncio.Task[None] | None = None
     _quote: int | None = None
@@ -73,7 +73,7 @@ class Exchange:
 
     def __post_init__(self) -> None:
         self.done = self.loop.create_future()
-        self._began = self.loop.time()
+        self.began = self.loop.time()
         self._timer = self.loop.call_later(self.deadline, self._expire)
         self._publishing = self.loop.create_task(self._publish())
 
@@ -195,7 +195,7 @@ class Exchange:
         if self._paying is not None and self._payment is None:
             self._late = True  # the payment has its own time; what comes of it decides
             return
-        waited = f"{self.loop.time() - self._began:.0f} s"
+        waited = f"{self.loop.time() - self.began:.0f} s"
         if self._payment is not None:
             self._end(fault=JobFault("timeout", f"the provider was paid and did not answer within {waited}"))
         else:
@@ -221,7 +221,7 @@ class Exchange:
         receipt = self._receipt(self._payment or pending)
         if fault is not None and self._payment is not None and not self.settles:
             receipt = replace(receipt, lost=True)
-        seconds = self.loop.time() - self._began
+        seconds = self.loop.time() - self.began
         hash_ = pending.payment_hash if pending else ""
         self.done.set_result(Ended(receipt, answer, fault, hash_, seconds))
 
