@@ -46,8 +46,17 @@ class Pattern:
         return [Span(*match.span(wanted)) for match in self.regex.finditer(text)]
 
 
+WORD_START = r"(?:(?<!\w)|(?<=\\[nrt]))"
+"""Where a word may begin: also behind a line break or tab that is written out, as JSON does."""
+
+
+def _compile(regex: str, *, flags: re.RegexFlag = re.NOFLAG) -> re.Pattern[str]:
+    """`regex` with ``\\<`` for where a word may begin."""
+    return re.compile(regex.replace(r"\<", WORD_START), flags)
+
+
 def _secret(kind: str, regex: str, *clues: str, flags: re.RegexFlag = re.NOFLAG) -> Pattern:
-    return Pattern("secret", kind, re.compile(regex, flags), clues)
+    return Pattern("secret", kind, _compile(regex, flags=flags), clues)
 
 
 _GITHUB = ("ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_")
@@ -64,35 +73,36 @@ PATTERNS: tuple[Pattern, ...] = (
     _secret(
         "jwt",
         r"(?<![\w-])(?=[\w-]++\.eyJ[\w-]{8,}+\.[\w-]{8})[\w-]*?"
-        r"(?P<private>\beyJ[\w-]{8,}+\.eyJ[\w-]{8,}+\.[\w-]{8,}+)",
+        r"(?P<private>\<eyJ[\w-]{8,}+\.eyJ[\w-]{8,}+\.[\w-]{8,}+)",
         ".eyj",
     ),
     _secret(
         "api_key",
-        r"\b(?:sk|pk|rk)-(?:ant-|proj-|or-|live-|test-)?[A-Za-z0-9_-]{20,}",
+        r"\<(?:sk|pk|rk)-(?:ant-|proj-|or-|live-|test-)?[A-Za-z0-9_-]{20,}",
         "sk-",
         "pk-",
         "rk-",
     ),
-    _secret("api_key", r"\b(?:sk|rk)_(?:live|test)_[A-Za-z0-9]{16,}", "k_live_", "k_test_"),
-    _secret("api_key", r"\b(?:gsk_|xai-)[A-Za-z0-9]{40,}", "gsk_", "xai-"),
-    _secret("github_token", r"\b(?:gh[pousr]_[A-Za-z0-9]{30,}|github_pat_\w{30,})", *_GITHUB),
-    _secret("gitlab_token", r"\bglpat-[\w-]{20,}", "glpat-"),
-    _secret("npm_token", r"\bnpm_[A-Za-z0-9]{36,}", "npm_"),
-    _secret("pypi_token", r"\bpypi-[\w-]{50,}", "pypi-"),
-    _secret("aws_key", r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b", "akia", "asia"),
-    _secret("google_key", r"\bAIza[\w-]{35}", "aiza"),
-    _secret("google_token", r"\bya29\.[\w-]{20,}", "ya29."),
-    _secret("slack_token", r"\bxox[abeoprs]-[A-Za-z0-9-]{10,}", "xox"),
-    _secret("slack_hook", r"\bhooks\.slack\.com/services/(?P<private>[\w/]{20,})", "hooks.slack.com"),
-    _secret("huggingface_token", r"\bhf_[A-Za-z0-9]{30,}", "hf_"),
-    _secret("sendgrid_key", r"\bSG\.[\w-]{16,32}\.[\w-]{16,64}", "sg."),
-    _secret("vault_token", r"\bhv[sbr]\.[\w-]{24,}", "hvs.", "hvb.", "hvr."),
-    _secret("nostr_secret", r"\bnsec1[02-9ac-hj-np-z]{50,}", "nsec1"),
-    _secret("age_key", r"\bAGE-SECRET-KEY-1[A-Z0-9]{50,}", "age-secret-key-1"),
+    _secret("api_key", r"\<(?:sk|rk)_(?:live|test)_[A-Za-z0-9]{16,}", "k_live_", "k_test_"),
+    _secret("api_key", r"\<(?:gsk_|xai-)[A-Za-z0-9]{40,}", "gsk_", "xai-"),
+    # Beginnings nothing else has count in the middle of a word as well.
+    _secret("github_token", r"(?:gh[pousr]_[A-Za-z0-9]{30,}|github_pat_\w{30,})", *_GITHUB),
+    _secret("gitlab_token", r"glpat-[\w-]{20,}", "glpat-"),
+    _secret("npm_token", r"npm_[A-Za-z0-9]{36,}", "npm_"),
+    _secret("pypi_token", r"pypi-[\w-]{50,}", "pypi-"),
+    _secret("aws_key", r"\<(?:AKIA|ASIA)[A-Z0-9]{16}\b", "akia", "asia"),
+    _secret("google_key", r"AIza[\w-]{35}", "aiza"),
+    _secret("google_token", r"\<ya29\.[\w-]{20,}", "ya29."),
+    _secret("slack_token", r"xox[abeoprs]-[A-Za-z0-9-]{10,}", "xox"),
+    _secret("slack_hook", r"\<hooks\.slack\.com/services/(?P<private>[\w/]{20,})", "hooks.slack.com"),
+    _secret("huggingface_token", r"\<hf_[A-Za-z0-9]{30,}", "hf_"),
+    _secret("sendgrid_key", r"\<SG\.[\w-]{16,32}\.[\w-]{16,64}", "sg."),
+    _secret("vault_token", r"\<hv[sbr]\.[\w-]{24,}", "hvs.", "hvb.", "hvr."),
+    _secret("nostr_secret", r"nsec1[02-9ac-hj-np-z]{50,}", "nsec1"),
+    _secret("age_key", r"\<AGE-SECRET-KEY-1[A-Z0-9]{50,}", "age-secret-key-1"),
     _secret(
         "bearer",
-        r"\bbearer\s+[A-Za-z0-9._~+/-]{20,}=*",
+        r"\<bearer\s+[A-Za-z0-9._~+/-]{20,}=*",
         "bearer",
         flags=re.IGNORECASE | re.ASCII,
     ),
@@ -120,15 +130,16 @@ PATTERNS: tuple[Pattern, ...] = (
     Pattern(
         "home",
         "home_path",
-        re.compile(
-            r"(?<![\w.~])(?:/mnt/[a-z]|/[a-z]|/var|/export)?/(?:home|Users)/(?P<user>\w(?:[\w.-]*\w)?)"
+        _compile(
+            r"(?:(?<![\w.~])|(?<=\\[nrt]))(?:/mnt/[a-z]|/[a-z]|/var|/export)?"
+            r"/(?:home|Users)/(?P<user>\w(?:[\w.-]*\w)?)"
         ),
         ("/home/", "/users/"),
     ),
     Pattern(
         "home",
         "home_path",
-        re.compile(r"\b[A-Z]:[\\/]{1,2}Users[\\/]{1,2}(?P<user>\w(?:[\w.-]*\w)?)", re.IGNORECASE),
+        _compile(r"\<[A-Z]:[\\/]{1,2}Users[\\/]{1,2}(?P<user>\w(?:[\w.-]*\w)?)", flags=re.IGNORECASE),
         ("users",),
     ),
 )
