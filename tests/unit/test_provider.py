@@ -320,13 +320,14 @@ def test_a_repeat_while_it_is_worked_on_starts_nothing() -> None:
             assert go.wait(20)
             return ANSWER
 
-        async with world(slow, inline=False, terms=Terms()) as w:
+        async with world(slow, inline=False, terms=Terms(), says_processing=True) as w:
             request = await w.customer.ask()
+            await w.customer.word(request)
             w.network.deliver(request)
             w.network.deliver(request)
             go.set()
-            await w.customer.result(request)
-            assert len(w.calls) == len(w.said(RESULT_KIND)) == 1
+            await w.customer.result(request, 2)
+            assert len(w.calls) == len(w.said(RESULT_KIND)) == len(w.said(FEEDBACK_KIND)) == 1
 
     run(main())
 

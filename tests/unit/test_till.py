@@ -59,6 +59,20 @@ def test_tabs_add_up_and_a_new_life_knows_the_same(
     tabs.close()
 
 
+def test_what_was_paid_twice_counts_for_the_customer(tmp_path: Path) -> None:
+    tabs = Tabs(tmp_path / "tabs.jsonl")
+    for job, msat in (("one", 10), ("two", 5)):
+        assert tabs.reserve("c", msat, limit=15)
+        tabs.add("c", job, msat)
+    tabs.bill(Billed("c", ["one", "two"], 15, "first", 0))
+    tabs.bill(Billed("c", ["one"], 10, "second", 0))
+    for hash_ in ("first", "second"):
+        tabs.end(hash_, paid=True)
+    tabs.close()
+    for life in (tabs, Tabs(tmp_path / "tabs.jsonl")):
+        assert (life.total(), life.owed("c")) == (0, -10)
+
+
 def test_a_file_of_something_else_is_refused_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "tabs.jsonl"
     path.write_text(json.dumps({"type": "owed", "customer": "c", "job": "j", "msat": 1}) + "\nhello\n")
