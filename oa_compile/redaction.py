@@ -130,9 +130,10 @@ PATTERNS: tuple[Pattern, ...] = (
     Pattern(
         "home",
         "home_path",
+        # What may stand before it is looked at after its first slash: slashes are found fast.
         _compile(
-            r"(?:(?<![\w.~])|(?<=\\[nrt]))(?:/mnt/[a-z]|/[a-z]|/var|/export)?"
-            r"/(?:home|Users)/(?P<user>\w(?:[\w.-]*\w)?)"
+            r"/(?:(?<![\w.~]/)|(?<=\\[nrt]/))(?:(?:mnt/[a-z]|[a-z]|var|export)/)?"
+            r"(?:home|Users)/(?P<user>\w(?:[\w.-]*\w)?)"
         ),
         ("/home/", "/users/"),
     ),
