@@ -25,6 +25,7 @@ from oa_compile.spec.lanes import EmbeddedLaneSpec
 from tests.support.accounts import RecordingAccount
 from tests.support.litellm_lane import KEY, MARKS, litellm_lane, offline_litellm
 from tests.support.openai_server import OpenAIServer, status
+from tests.support.pylon_lane import pylon_world
 
 THREADS = 16
 SCHEMA = {
@@ -158,7 +159,30 @@ def embedded_subject() -> Iterator[Subject]:
         lane.close()
 
 
+@contextmanager
+def pylon_subject() -> Iterator[Subject]:
+    with pylon_world() as world:
+        built: list[Lane] = []
+
+        def build(model: str = "") -> Lane:
+            built.append(world.lane(model=model))
+            return built[-1]
+
+        try:
+            yield Subject(
+                lane=build(),
+                rebuild=build,
+                other=build("another"),
+                sent=lambda: sum(provider.tally.jobs for provider in world.providers),
+                fail=lambda: None,
+            )
+        finally:
+            for lane in built:
+                lane.close()
+
+
 FACTORIES = {
+    "pylon": (pylon_subject, []),
     "litellm": (litellm_subject, MARKS),
     "fallback": (fallback_subject, MARKS),
     "recorded": (recorded_subject, []),
