@@ -50,7 +50,7 @@ def replay(
         if until_divergence:
             made_from = path.resolve().parent if path.is_file() else path
             target = run or RUNS / f"{made_from.name}-replayed"
-            with _live_lanes(screen) as lanes:
+            with _live_lanes(screen, run=target) as lanes:
                 result = replay_live(
                     path,
                     target,
@@ -79,14 +79,16 @@ def replay(
     return ExitCode.OK if result.identical or result.live is not None else ExitCode.GATE_MISSED
 
 
-def _live_lanes(screen: Any) -> Any:
+def _live_lanes(screen: Any, *, run: Path) -> Any:
     """Lanes for a plan that is only known once the bundle is open; closed when the replay ends."""
     import contextlib
 
     @contextlib.contextmanager
     def opening() -> Any:
         with contextlib.ExitStack() as stack:
-            yield lambda plan: stack.enter_context(open_lanes(plan.inputs.config, plan.lanes, screen=screen))
+            yield lambda plan: stack.enter_context(
+                open_lanes(plan.inputs.config, plan.lanes, screen=screen, run=run)
+            )
 
     return opening()
 

@@ -21,8 +21,12 @@ if TYPE_CHECKING:
     from oa_compile.hud.view import RunView
     from oa_compile.lanes.lane import Lane
     from oa_compile.spec.config import Config
+    from oa_compile.swarm.record import Records
 
 RUNS = Path("runs")
+SWARM = "swarm"
+"""Folder in a run's own, where a swarm of this machine keeps its books."""
+MOST_RUNS = 20
 
 
 def secret(name: str) -> str | None:
@@ -43,13 +47,41 @@ def find_run(name: str, *, runs: Path = RUNS) -> Path:
     raise UsageError(f"no run `{name}`, here or under {runs}/", hint="`ls runs` shows what there is")
 
 
+def records_of_runs(runs: Path, *, most: int = MOST_RUNS) -> Records:
+    """What the journals of the newest `most` runs in a folder say of service providers. A journal that
+    cannot be read is left out: a bad record is worth less than the run.
+    """
+    from oa_compile.errors import OacompileError
+    from oa_compile.journal import FILE_NAME, read
+    from oa_compile.swarm.record import merge, records_of
+
+    records: Records = {}
+    made = sorted(runs.glob(f"*/{FILE_NAME}"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for journal in made[:most]:
+        for part in (journal, *journal.parent.glob(f"validate-*/{FILE_NAME}")):
+            with contextlib.suppress(OacompileError, OSError):
+                merge(records, records_of(read(part)))
+    return records
+
+
 @contextlib.contextmanager
-def open_lanes(config: Config, names: Iterable[str], *, screen: Output) -> Iterator[dict[str, Lane]]:
-    """The lanes of those names, closed at the end; fetching weights shows a bar."""
+def open_lanes(
+    config: Config, names: Iterable[str], *, screen: Output, run: Path
+) -> Iterator[dict[str, Lane]]:
+    """The lanes of those names, closed at the end; fetching weights shows a bar. `run` is the folder of the
+    run they work for: what they keep is there, and the runs beside it tell of service providers.
+    """
     from oa_compile.lanes.build import build_lanes
 
     with fetch_bar(screen) as progress:
-        lanes = build_lanes(config, names, secrets=secret, progress=progress)
+        lanes = build_lanes(
+            config,
+            names,
+            secrets=secret,
+            progress=progress,
+            home=run / SWARM,
+            records=lambda: records_of_runs(run.absolute().parent),
+        )
     try:
         yield lanes
     finally:

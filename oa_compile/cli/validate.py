@@ -51,7 +51,8 @@ def validate(
     path = find_run(artifact)
     loaded, config = _inputs(path, program=program, budget=budget)
     question = ask(path, program=loaded, config=config, dataset=dataset)
-    with open_lanes(config, [question.lane], screen=screen) as lanes, shown(screen) as display:
+    run = question.artifact.parent
+    with open_lanes(config, [question.lane], screen=screen, run=run) as lanes, shown(screen) as display:
         validation = judge(question, lanes=lanes, listener=display.update, on_saved=display.count_saved)
     _tell(validation, chosen, screen=screen)
     if chosen == "text" and (bundle := RunFolder(question.artifact.parent).bundle).is_file():

@@ -5,7 +5,8 @@ Owns which spec makes which lane. Reading the environment is the caller's: keys 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from oa_compile import journal
@@ -16,7 +17,14 @@ from oa_compile.lanes.lane import Lane
 from oa_compile.lanes.recorded import RecordedLane, recorded_answers
 from oa_compile.money import parse_amount
 from oa_compile.spec.config import Config
-from oa_compile.spec.lanes import EmbeddedLaneSpec, FallbackLaneSpec, LiteLLMLaneSpec, RecordedLaneSpec
+from oa_compile.spec.lanes import (
+    EmbeddedLaneSpec,
+    FallbackLaneSpec,
+    LiteLLMLaneSpec,
+    PylonLaneSpec,
+    RecordedLaneSpec,
+)
+from oa_compile.swarm.record import ProviderRecord
 
 _USUAL_KEYS = {
     "anthropic": "ANTHROPIC_API_KEY",
@@ -38,18 +46,41 @@ Progress = Callable[..., None]
 """What a lane tells while it gets ready (weights to fetch and load)."""
 
 
+Records = Callable[[], Mapping[str, ProviderRecord]]
+"""What earlier journals say of service providers, read when somebody is about to be asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Means:
+    """What lanes are built with, besides their specs."""
+
+    secrets: Secrets
+    progress: Progress | None
+    home: Path | None
+    records: Records
+
+
 def build_lanes(
-    config: Config, names: Iterable[str], *, secrets: Secrets, progress: Progress | None = None
+    config: Config,
+    names: Iterable[str],
+    *,
+    secrets: Secrets,
+    progress: Progress | None = None,
+    home: Path | None = None,
+    records: Records = dict,
 ) -> dict[str, Lane]:
     """The lanes of those names, and the members of the fallback lanes among them, by name.
 
-    Raises UsageError for a name or a key that is not there; lanes built so far are closed then.
+    `home` is where lanes keep what must outlive the process, each in a folder of its name: the books of a
+    swarm of this machine (None: nothing is kept). `records` are of service providers elsewhere. Raises
+    UsageError for a name or a key that is not there; lanes built so far are closed then.
     """
     lanes: dict[str, Lane] = {}
+    means = _Means(secrets, progress, home, records)
 
     def build(name: str) -> Lane:
         if name not in lanes:
-            lanes[name] = _build(config, name, build, secrets, progress)
+            lanes[name] = _build(config, name, build, means)
         return lanes[name]
 
     try:
@@ -62,20 +93,31 @@ def build_lanes(
     return lanes
 
 
-def _build(
-    config: Config, name: str, member: Callable[[str], Lane], secrets: Secrets, progress: Progress | None
-) -> Lane:
+def _build(config: Config, name: str, member: Callable[[str], Lane], means: _Means) -> Lane:
     spec = config.lanes.get(name)
     match spec:
         case EmbeddedLaneSpec():
             from oa_compile.lanes.embedded import EmbeddedLane
 
             price = parse_amount(spec.price, config.money.rate)
-            return EmbeddedLane(name, spec, price_msat=price, progress=progress)
+            return EmbeddedLane(name, spec, price_msat=price, progress=means.progress)
         case LiteLLMLaneSpec():
             from oa_compile.lanes.litellm import LiteLLMLane
 
-            return LiteLLMLane(name, spec, rate=config.money.rate, api_key=_key(name, spec, secrets))
+            return LiteLLMLane(name, spec, rate=config.money.rate, api_key=_key(name, spec, means.secrets))
+        case PylonLaneSpec():
+            from oa_compile.lanes.pylon import PylonLane
+
+            return PylonLane(
+                name,
+                spec,
+                wallet=config.wallet,
+                rate=config.money.rate,
+                secrets=means.secrets,
+                seed=config.run.seed,
+                home=None if means.home is None else means.home / name,
+                records=dict if spec.is_local else means.records,
+            )
         case RecordedLaneSpec():
             return _recorded(name, spec)
         case FallbackLaneSpec():
