@@ -35,8 +35,7 @@ class Shelf:
         return self._order[index][2]
 
     def put(self, pubkey: str, cost: float, tie: bytes) -> None:
-        """Add or move a pubkey; of two equal costs the lower tie comes first."""
-        self.drop(pubkey)
+        """Add a pubkey that is not there yet; of two equal costs the lower tie comes first."""
         key = self._keys[pubkey] = (cost, tie, pubkey)
         insort(self._order, key)
 
@@ -84,10 +83,8 @@ class Shelves:
 
     def put(self, pubkey: str, models: Sequence[str], *, known: bool, cost: float) -> None:
         """Add or move a provider."""
-        before = self._entries.get(pubkey)
-        if before is not None and (before.known != known or before.models != models):
-            self.drop(pubkey)
-        tie = self._tie(pubkey) if before is None else before.tie
+        self.drop(pubkey)
+        tie = hashlib.blake2b(pubkey.encode(), digest_size=8, key=self._salt).digest()
         self._entries[pubkey] = _Entry(models, known, cost, tie)
         for model, pair in self._pairs.items():
             if serves(models, model):
@@ -99,6 +96,3 @@ class Shelves:
             for pair in self._pairs.values():
                 pair.known.drop(pubkey)
                 pair.others.drop(pubkey)
-
-    def _tie(self, pubkey: str) -> bytes:
-        return hashlib.blake2b(pubkey.encode(), digest_size=8, key=self._salt).digest()

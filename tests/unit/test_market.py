@@ -141,6 +141,7 @@ def test_the_newest_announcement_counts() -> None:
     seen = market()
     seen.offer(handler("a", price_msat=5, created_at=10))
     seen.offer(handler("a", price_msat=1, created_at=9))
+    seen.offer(handler("a", price_msat=2, created_at=10))
     assert seen.price(key("a")) == 5
     assert not seen.offer(handler("a", price_msat=BID + 1, created_at=11))
     assert seen.choose(now=0) is None
@@ -249,6 +250,18 @@ def test_the_same_calls_make_the_same_choices_and_another_seed_others() -> None:
 
     assert order(1) == order(1)
     assert order(1) != order(2)
+
+
+def test_of_two_equals_the_seed_says_who_is_first() -> None:
+    def first(seed: int) -> str:
+        seen = market(seed=seed, records=known("a") | known("b"))
+        seen.offer(handler("a"))
+        seen.offer(handler("b"))
+        offer = seen.choose(now=0)
+        assert offer is not None
+        return offer.handler.name
+
+    assert Counter(first(seed) for seed in range(20)).keys() == {"a", "b"}
 
 
 def test_a_price_that_was_charged_counts_until_a_new_one_is_announced() -> None:
@@ -371,6 +384,9 @@ def test_while_a_provider_is_silent_others_are_asked_and_it_only_where_there_are
     assert asked(0.1) == "fast"
     assert asked(late) == "other"
     assert asked(late, "other") == "fast"
+    seen.began(key("fast"), late)
+    seen.ended(key("fast"), JobOutcome("answered", 0.0, 1), late)
+    assert asked(late) == "fast", "it lives, whatever became of the other job"
 
 
 def test_who_was_overtaken_past_its_straggler_delay_has_failed_and_before_has_not() -> None:
@@ -439,6 +455,39 @@ def test_who_took_money_for_nothing_in_an_earlier_run_is_only_tried() -> None:
     offer = seen.choose(now=0)
     assert offer is not None
     assert offer.handler.name == "a"
+    seen.began(key("thief"), 0)
+    assert seen.choose(now=0, without=[key("a")]) is None, "one job at a time on trial"
+
+
+def test_after_a_theft_and_its_rest_there_is_a_trial() -> None:
+    seen = market(records=known("a"))
+    seen.offer(handler("a", order="pay-first"))
+    seen.began(key("a"), 0.0)
+    seen.ended(key("a"), JobOutcome("lost", 1.0, 5), 1.0)
+    assert seen.choose(now=400.0) is not None
+    assert seen.explain()[0].state == "trial"
+    seen.began(key("a"), 400.0)
+    seen.ended(key("a"), JobOutcome("answered", 1.0, 5), 401.0)
+    assert seen.explain()[0].state == "trusted"
+
+
+@pytest.mark.parametrize("answered", [50, 50_000])
+def test_a_good_name_is_remembered_no_longer_than_what_happens_now(answered: int) -> None:
+    seen = market(records=known("a", answered=answered, compared=answered))
+    seen.offer(handler("a"))
+    good = seen.explain()[0].success
+    assert good == pytest.approx(24 / 24.5)
+    for n in range(20):
+        seen.began(key("a"), n)
+        seen.ended(key("a"), JobOutcome("failed", 0.0), n)
+    assert seen.explain()[0].success < 0.5
+    for n in range(100):
+        seen.began(key("a"), 10_000 + n)
+        seen.ended(key("a"), JobOutcome("answered", 1.0), 10_000 + n)
+    assert seen.explain()[0].success > 0.97, "nor is a bad one"
+    for n in range(10):
+        seen.judged(key("a"), 20_000 + n, agreed=False)
+    assert seen.explain()[0].state == "resting"
 
 
 # -- newcomers -------------------------------------------------------------------------------------
@@ -549,6 +598,28 @@ def test_a_better_newcomer_is_found(seed: int) -> None:
     assert world.share("new", last=50) > 0.8
 
 
+def test_a_great_crowd_of_dead_keys_does_not_hide_the_living() -> None:
+    crowd = [steady(f"n{number}", 1.0, "failed", price_msat=1) for number in range(2_000)]
+    honest = [steady(f"h{number}", 1.0, price_msat=5) for number in range(200)]
+    world = World(market(), [*crowd, *honest]).run(300, in_flight=4)
+    assert sum(name.startswith("h") for name in world.got[-100:]) > 80
+
+
+def test_who_is_trusted_stakes_its_own_name_and_not_the_newcomers_risk() -> None:
+    seen = market(records=known("a"), choice=Choice(risk_bids=1, risk_bids_per_minute=0))
+    for name in "abc":
+        seen.offer(handler(name, price_msat=10, order="pay-first"))
+    for _ in range(5):
+        seen.began(key("a"), 0)
+    newcomer = seen.choose(now=0, without=[key("a")])
+    assert newcomer is not None
+    seen.began(newcomer.provider, 0)
+    seen.ended(newcomer.provider, JobOutcome("lost", 1.0, 10), 1)
+    for _ in range(5):
+        seen.ended(key("a"), JobOutcome("answered", 1.0, 10), 1)
+    assert seen.choose(now=1, without=[key("a")]) is None
+
+
 def test_small_hands_first_trust_after_answers() -> None:
     seen = market()
     seen.offer(handler("a"))
@@ -564,16 +635,19 @@ def test_small_hands_first_trust_after_answers() -> None:
 
 
 def test_a_flood_of_announcements_is_bounded_and_does_not_keep_out_later_ones() -> None:
-    seen = market(choice=Choice(most_offers=50), records=known("old"))
-    seen.offer(handler("old"))
+    quiet = {key("quiet"): ProviderRecord(key("quiet"), failed={"timeout": 1})}
+    seen = market(choice=Choice(most_offers=50), records=known("old") | quiet)
+    for name in ("old", "quiet", "tried"):
+        seen.offer(handler(name))
+    seen.began(key("tried"), 0)
     for number in range(500):
         seen.offer(handler(f"x{number}"))
         seen.offer(handler(f"y{number}", price_msat=BID + 1))
     rows = seen.explain()
     assert len(rows) == 100
     fit = [row.name for row in rows if row.state != "not eligible"]
-    assert "old" in fit, "who has a record is not forgotten for a newcomer"
-    assert sum(int(name[1:]) >= 250 for name in fit if name != "old") > 30
+    assert {"old", "quiet", "tried"} <= set(fit), "nobody we have dealt with is forgotten for a newcomer"
+    assert sum(int(name[1:]) >= 250 for name in fit if name.startswith("x")) > 30
 
 
 # -- stragglers ------------------------------------------------------------------------------------
@@ -606,6 +680,27 @@ def test_varying_answers_are_waited_for_longer_and_so_are_those_under_load() -> 
     for _ in range(8):
         seen.began(key("even"), 60)
     assert seen.hedge_after(key("even")) > idle
+
+
+def test_a_latency_is_freed_of_the_load_it_was_seen_under() -> None:
+    seen = market()
+    seen.offer(handler("a"))
+    for now in range(0, 1_000, 10):
+        for _ in range(9):
+            seen.began(key("a"), now)
+        for _ in range(9):
+            seen.ended(key("a"), JobOutcome("answered", 2.0, 5), now + 2)
+    assert seen.explain()[0].latency_seconds == pytest.approx(2 / (1 + 0.25 * 4), rel=0.3)
+
+
+def test_of_an_unknown_provider_the_usual_delay_is_expected() -> None:
+    seen = market()
+    before = seen.hedge_after(key("b"))
+    seen.offer(handler("a"))
+    for now in range(30):
+        seen.began(key("a"), now)
+        seen.ended(key("a"), JobOutcome("answered", 0.5, 5), now + 0.5)
+    assert seen.hedge_after(key("b")) < before / 2
 
 
 def test_a_record_knows_the_straggler_delay_from_the_first_job() -> None:
@@ -642,14 +737,15 @@ def test_an_outlook_says_when_newcomers_may_be_paid_again() -> None:
     seen = market(choice=Choice(risk_bids=1, risk_bids_per_minute=1))
     for name in "abc":
         seen.offer(handler(name, price_msat=10, order="pay-first"))
-    offer = seen.choose(now=0)
+    assert seen.choose(now=0) is not None
+    offer = seen.choose(now=9_000)
     assert offer is not None
-    seen.began(offer.provider, 0)
-    assert seen.choose(now=0) is None
-    seen.ended(offer.provider, JobOutcome("lost", 1.0, 10), 1)
-    assert seen.choose(now=1) is None
-    assert seen.outlook(now=1).at == pytest.approx(60.0)
-    assert seen.choose(now=60.5) is not None
+    seen.began(offer.provider, 9_000)
+    assert seen.choose(now=9_000) is None, "what was not risked does not add up"
+    seen.ended(offer.provider, JobOutcome("lost", 1.0, 10), 9_001)
+    assert seen.choose(now=9_001) is None
+    assert seen.outlook(now=9_001).at == pytest.approx(9_060.0)
+    assert seen.choose(now=9_060.5) is not None
 
 
 @pytest.mark.parametrize(
