@@ -17,9 +17,9 @@ request, policy and `RULES`: a run that is taken up again sends the same bytes.
 | quoted strings of five characters or more: ``"text_1"``      |      |       |             | yes  |
 | numbers, dates, times of five digits or more: ``number_1``   |      |       |             | yes  |
 
-What stays in every mode: roles, the response format, every word in it, fields' names (DSPy's markers, and
-the compact layout's ``name:``), and prose. Prose is beyond any rule: who must hide what a sentence says
-must not send it.
+What stays in every mode: roles, the response format and every word in it, the names of fields and the
+values a system message lets a model choose from, and prose. Prose is beyond any rule: who must hide what a
+sentence says must not send it.
 
 Secrets are restored in answers like everything else. The answer comes home, where the secret already is; a
 program that was asked to move a line with a key in it shall get the line, not a word for it.
@@ -31,7 +31,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -40,7 +40,7 @@ from oa_compile.redaction import WORD_START, What, patterns_for
 from oa_compile.swarm.lexicon import COMMON_USERS, SCHEMA_TERMS
 from oa_compile.swarm.naming import URL, Naming
 from oa_compile.swarm.placeholders import Kind, Placeholders, change_between
-from oa_compile.swarm.stays import Format, field_names, format_of
+from oa_compile.swarm.stays import field_names, format_of, told_names
 
 PrivacyMode = Literal["open", "paths", "identifiers", "full"]
 
@@ -130,7 +130,9 @@ def seal(request: ChatRequest, policy: PrivacyPolicy) -> Sealed:
         )
     texts = [*(message.content for message in request.messages), *request.stop]
     table = Placeholders((*texts, *stays.texts))
-    sealed = _seal_texts(texts, table, level=_LEVELS[policy.mode], stays=stays)
+    told = told_names(message.content for message in request.messages if message.role == "system")
+    kept = _Kept(stays.words | told | field_names(texts), names=stays.names | told)
+    sealed = _seal_texts(texts, table, level=_LEVELS[policy.mode], kept=kept)
     if sealed != texts:
         count = len(request.messages)
         messages = tuple(
@@ -148,20 +150,26 @@ def seal(request: ChatRequest, policy: PrivacyPolicy) -> Sealed:
 # replaced in the first.
 
 
-def _seal_texts(texts: list[str], table: Placeholders, *, level: int, stays: Format) -> list[str]:
-    kept = stays.words | field_names(texts)
+class _Kept(NamedTuple):
+    """What is not replaced: `words` where they stand alone, `names` also within quotes."""
+
+    words: frozenset[str]
+    names: frozenset[str]
+
+
+def _seal_texts(texts: list[str], table: Placeholders, *, level: int, kept: _Kept) -> list[str]:
     texts = _private(texts, table, "secret")
-    texts = _users(texts, table, kept=kept, everywhere=level >= 2)
+    texts = _users(texts, table, kept=kept.words, everywhere=level >= 2)
     if level >= 1:
         texts = _private(texts, table, "email")
-        naming = Naming(table, kept=kept, identifiers=level >= 2)
+        naming = Naming(table, kept=kept.words, identifiers=level >= 2)
         if level >= 3:
-            quoted = _Quoted(table, naming, kept=kept, fixed=_fixed_words(stays.names))
+            quoted = _Quoted(table, naming, kept=kept)
             texts = [_QUOTED.sub(quoted.replace, text) for text in texts]
         if level >= 2:
             texts = [_whole(URL, "url", text, table) if "://" in text else text for text in texts]
         if level >= 3:
-            texts = [_NUMBER.sub(partial(_number, table, kept), text) for text in texts]
+            texts = [_NUMBER.sub(partial(_number, table, kept.words), text) for text in texts]
         texts = [naming.seal(text) for text in texts]
     return texts
 
@@ -229,19 +237,19 @@ _MARKER = r"\[\[ \#\# \w+ \#\# \]\]"
 
 
 class _Quoted:
-    """Replaces what stands between quotes, but for `fixed` parts of it."""
+    """Replaces what stands between quotes, but for names that stay and what breaks a JSON string."""
 
-    def __init__(
-        self, table: Placeholders, naming: Naming, *, kept: frozenset[str], fixed: re.Pattern[str]
-    ) -> None:
+    def __init__(self, table: Placeholders, naming: Naming, *, kept: _Kept) -> None:
         self._table = table
         self._naming = naming
-        self._kept = kept
-        self._fixed = fixed
+        self._kept = kept.words
+        self._fixed = _fixed_words(kept.names)
 
     def replace(self, match: re.Match[str]) -> str:
         content = match[match.lastgroup or 0]
         if len(content) < 5 or content in self._kept or content in SCHEMA_TERMS:
+            return match[0]
+        if self._naming.covers(content):
             return match[0]
         edge = (len(match[0]) - len(content)) // 2
         inner = change_between(self._fixed, content, self._piece)

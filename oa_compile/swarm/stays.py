@@ -20,6 +20,11 @@ _MARKER = re.compile(r"\[\[ ## (\w+) ## \]\]")
 # Possessive throughout: a text that is no such layout is found out in one pass.
 _COMPACT_LAYOUT = re.compile(r"(?:(?:\w++:(?![^ \n])|  )[^\n]*+(?:\n|\Z)|\n)++")
 _COMPACT_FIELD = re.compile(r"^(\w++):(?![^ \n])", re.MULTILINE)
+# How DSPy's adapters and the compact one tell a model its fields and the values it may choose from.
+_LISTED_FIELD = re.compile(r"^[0-9]+\. `(\w++)`", re.MULTILINE)
+_LITERAL = re.compile(r"\bLiteral\[([^\[\]\n]*+)\]")
+_QUOTED = re.compile(r"'([^'\n]*+)'|\"([^\"\n]*+)\"")
+_CHOICES = re.compile(r"^\w++(?: \([^\n]*\))? is one of: ([^\n]++)", re.MULTILINE)
 _TOKEN = re.compile(r"[\w.~/\\:@%+$-]++")
 _WORD = re.compile(r"\w++")
 
@@ -35,6 +40,20 @@ def field_names(texts: Iterable[str]) -> frozenset[str]:
         elif _COMPACT_LAYOUT.fullmatch(text):
             names.update(_COMPACT_FIELD.findall(text))
     return frozenset(names)
+
+
+def told_names(system: Iterable[str]) -> frozenset[str]:
+    """Names that system messages tell a model to use, where no schema holds it to them: the fields DSPy
+    lists, the values of ``Literal['read', 'edit']`` and of ``tool is one of: read, edit``.
+    """
+    names: set[str] = set()
+    for text in system:
+        names.update(_LISTED_FIELD.findall(text))
+        for values in _LITERAL.findall(text):
+            names.update(single or double for single, double in _QUOTED.findall(values))
+        for values in _CHOICES.findall(text):
+            names.update(values.split(", "))
+    return frozenset(names - {""})
 
 
 class Format(NamedTuple):

@@ -62,6 +62,7 @@ def enum(*values: str, **more: Any) -> dict[str, Any]:
         ("src/app/main.py:42", "src/app/main.py:42", *["path_1/path_2/path_3.py:42"] * 3),
         ("(./a/b.tar.gz)", "(./a/b.tar.gz)", *["(./path_1/path_2.gz)"] * 3),
         (r"D:\work\main.rs", r"D:\work\main.rs", *[r"D:\path_1\path_2.rs"] * 3),
+        (r"'src\\\\x.py'", r"'src\\\\x.py'", *[r"'path_1\\\\path_2.py'"] * 3),
         (r"app\views\x.py", r"app\views\x.py", *[r"path_1\path_2\path_3.py"] * 3),
         ("~/.config/tool.toml", "~/.config/tool.toml", *["~/.path_1/path_2.toml"] * 3),
         ("in tests/ too", "in tests/ too", *["in path_1/ too"] * 3),
@@ -194,6 +195,27 @@ def test_dspys_markers_and_field_names_stay(mode: PrivacyMode) -> None:
         )
     )
     assert sealed(request, mode).request is request
+
+
+def test_what_a_system_message_lets_a_model_choose_stays() -> None:
+    system = (
+        "1. `tool_name` (Literal['read_file', \"my choice\"]): x\n"
+        "mode_name (see my_doc) is one of: fast_mode, slow_mode\n"
+        'then "use fast_mode or other_mode" in Literal[] of `big_thing`'
+    )
+    request = ChatRequest(
+        messages=(
+            ChatMessage("system", system),
+            ChatMessage("user", "Literal['user_value'] tool_name read_file fast_mode 'my choice'"),
+        )
+    )
+    first, second = (message.content for message in sealed(request, "full").request.messages)
+    assert first == (
+        "1. `tool_name` (Literal['read_file', \"my choice\"]): x\n"
+        "name_1 (see name_2) is one of: fast_mode, slow_mode\n"
+        'then "text_1 fast_mode text_2" in Literal[] of `name_3`'
+    )
+    assert second == "Literal['name_4'] tool_name read_file fast_mode 'my choice'"
 
 
 def test_fields_of_the_compact_layout_stay() -> None:
@@ -431,8 +453,9 @@ UNITS = [
 @pytest.mark.parametrize("unit", UNITS)
 def test_no_text_makes_sealing_slow(unit: str) -> None:
     text = unit * (200_000 // len(unit))
-    result = sealed(ask(text + "!"), "full")
-    assert result.restore(result.request.messages[0].content) == text + "!"
+    for role in ("system", "user"):
+        result = sealed(ChatRequest(messages=(ChatMessage(role, text + "!"),)), "full")
+        assert result.restore(result.request.messages[0].content) == text + "!"
 
 
 def test_many_users_do_not_make_it_slow() -> None:
