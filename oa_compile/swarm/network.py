@@ -28,6 +28,9 @@ class Published:
 
 
 RelayState = Literal["connecting", "open", "auth", "closed"]
+"""``connecting``: no connection, being tried; ``auth``: open, and it has accepted who we are (NIP-42);
+``closed``: we let go.
+"""
 
 
 class Subscription(Protocol):

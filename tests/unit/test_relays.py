@@ -20,10 +20,11 @@ from websockets.asyncio.server import ServerConnection, serve
 
 from oa_compile.errors import LaneError, UsageError
 from oa_compile.swarm import relay as relay_module
+from oa_compile.swarm import relays as relays_module
 from oa_compile.swarm.event import Draft, Event, Keys, verify
 from oa_compile.swarm.local_relay import MAX_EVENT_BYTES, run_local_relay
 from oa_compile.swarm.network import Network
-from oa_compile.swarm.relays import FETCH_VALUES, Relays, Seen, halve_filter, split_filter
+from oa_compile.swarm.relays import FETCH_VALUES, Relays, Seen, Standing, halve_filter, split_filter
 from oa_compile.swarm.wire import decode_message
 from tests.support.relay_proxy import (
     AuthGate,
@@ -119,6 +120,16 @@ def test_a_subscription_brings_what_is_stored_and_goes_on_until_it_is_closed() -
             assert inbox.events == [first, second]
 
     run(test)
+
+
+def test_what_was_under_way_to_a_closed_subscription_is_not_handed_on() -> None:
+    inbox = Inbox()
+    subscription = Standing("s1", [], inbox)
+    event = job(Keys.generate())
+    subscription.receive(event)
+    asyncio.run(subscription.close())
+    subscription.receive(event)
+    assert inbox.events == [event]
 
 
 def test_two_subscriptions_both_get_what_both_want() -> None:
@@ -267,7 +278,7 @@ def test_fetch_takes_a_closed_request_for_an_end() -> None:
     async def test() -> None:
         async with proxied() as proxy, network(proxy.url) as relays:
             proxy.on_client(each("REQ", lambda message: [Back(["CLOSED", message[1], "error: no"])]))
-            assert await relays.fetch(ALL, seconds=15) == []
+            assert await relays.fetch(ALL, seconds=60) == []
             assert relays.troubles() == {proxy.url: "error: no"}
 
     run(test)
@@ -279,9 +290,22 @@ def test_fetch_asks_relays_that_are_there_and_waits_for_none_that_is_not() -> No
         with dead_url() as dead:
             async with local_relay() as url, network(dead, url) as relays:
                 assert (await relays.publish(event)).accepted == (url,)
-                assert await relays.fetch(ALL, seconds=15) == [event]
+                assert await relays.fetch(ALL, seconds=60) == [event]
                 assert relays.states() == {dead: "connecting", url: "open"}
                 assert relays.troubles() == {dead: "connection refused"}
+
+    run(test)
+
+
+def test_a_relay_that_never_ends_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relays_module, "FETCH_MOST", 30)
+
+    async def test() -> None:
+        event = plain(job(Keys.generate()))
+        endless = [event | {"content": str(number)} for number in range(50)]
+        async with proxied() as proxy, network(proxy.url) as relays:
+            proxy.on_relay(each("EOSE", lambda one: [["EVENT", one[1], event] for event in endless]))
+            assert len(await relays.fetch(ALL, seconds=60)) == 30
 
     run(test)
 
@@ -432,7 +456,7 @@ def test_an_answer_that_comes_late_is_passed_over() -> None:
 
 def test_a_refusal_without_an_id_counts_for_the_only_event_under_way() -> None:
     async def test() -> None:
-        async with proxied() as proxy, network(proxy.url, resend_seconds=15) as relays:
+        async with proxied() as proxy, network(proxy.url, resend_seconds=60) as relays:
             proxy.on_client(refuse("invalid: too large", name=False))
             published = await relays.publish(job(Keys.generate()))
             assert published.refused == {proxy.url: "invalid: too large"}
@@ -477,7 +501,7 @@ def test_an_ok_from_a_relay_that_was_not_asked_counts_for_nothing() -> None:
         async with proxied() as one, proxied() as two:
             one.on_client(drop("EVENT"))
             two.on_client(drop("EVENT"))
-            async with network(one.url) as relays, network(two.url, resend_seconds=15) as other:
+            async with network(one.url) as relays, network(two.url, resend_seconds=60) as other:
                 waiting = asyncio.create_task(relays.publish(event))
                 await one.seen("EVENT")
                 await two.inject(["OK", event.id, True, ""])
@@ -631,7 +655,7 @@ def test_a_flood_at_a_slow_receiver_loses_nothing() -> None:
                 time.sleep(0.02)  # the loop stands still, as it does when somebody computes
             inbox(got)
 
-        async with proxied() as proxy, network(proxy.url, resend_seconds=15) as relays:
+        async with proxied() as proxy, network(proxy.url, resend_seconds=60) as relays:
             proxy.on_relay(each("EOSE", lambda message: [*flood, message]))
             await relays.subscribe(ALL, slow)
             assert [got.content for got in await inbox.holds(6000)] == [str(number) for number in range(6000)]
@@ -650,7 +674,7 @@ def socket_of(relays: Relays, url: str) -> Any:
 def test_what_is_written_in_one_turn_leaves_in_two_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     async def test() -> None:
         keys = Keys.generate()
-        async with local_relay() as url, network(url, resend_seconds=15) as relays:
+        async with local_relay() as url, network(url, resend_seconds=60) as relays:
             transport = socket_of(relays, url).transport
             pieces: list[int] = []
             write = transport.write
@@ -766,7 +790,7 @@ def test_an_event_dated_tomorrow_does_not_hide_what_comes_until_then() -> None:
 
 def test_an_event_under_way_is_sent_again_on_the_next_connection() -> None:
     async def test() -> None:
-        async with proxied() as proxy, network(proxy.url, resend_seconds=15) as relays:
+        async with proxied() as proxy, network(proxy.url, resend_seconds=60) as relays:
             proxy.on_relay(drop("OK", times=1))
             waiting = asyncio.create_task(relays.publish(job(Keys.generate())))
             await proxy.relayed("OK")
@@ -778,7 +802,7 @@ def test_an_event_under_way_is_sent_again_on_the_next_connection() -> None:
 
 def test_an_event_sent_while_the_relay_is_away_goes_out_when_it_is_back() -> None:
     async def test() -> None:
-        async with proxied() as proxy, network(proxy.url, resend_seconds=15) as relays:
+        async with proxied() as proxy, network(proxy.url, resend_seconds=60) as relays:
             await proxy.restart(refuse=1)
             await until(lambda: relays.states()[proxy.url] == "connecting")
             published = await relays.publish(job(Keys.generate()))
@@ -790,10 +814,10 @@ def test_an_event_sent_while_the_relay_is_away_goes_out_when_it_is_back() -> Non
 def test_a_fetch_survives_a_restart() -> None:
     async def test() -> None:
         event = job(Keys.generate())
-        async with proxied() as proxy, network(proxy.url, resend_seconds=15) as relays:
+        async with proxied() as proxy, network(proxy.url, resend_seconds=60) as relays:
             await relays.publish(event)
             proxy.on_client(drop("REQ", times=1))
-            waiting = asyncio.create_task(relays.fetch(ALL, seconds=15))
+            waiting = asyncio.create_task(relays.fetch(ALL, seconds=60))
             await proxy.seen("REQ")
             await proxy.restart()
             assert await waiting == [event]
@@ -804,7 +828,7 @@ def test_a_fetch_survives_a_restart() -> None:
 def test_a_relay_that_hangs_up_over_a_size_refuses_the_largest_event_only() -> None:
     async def test() -> None:
         keys = Keys.generate()
-        async with proxied() as proxy, network(proxy.url, resend_seconds=15) as relays:
+        async with proxied() as proxy, network(proxy.url, resend_seconds=60) as relays:
             proxy.on_client(
                 lambda message: [HangUp(1009, "too big")] if len(str(message)) > 5000 else [message]
             )
@@ -838,7 +862,7 @@ def test_a_subscription_that_the_relay_closes_is_made_again() -> None:
 def test_a_relay_that_asks_is_told_who_we_are() -> None:
     async def test() -> None:
         keys, inbox = Keys.generate(), Inbox()
-        async with local_relay(nip42=True) as url, network(url, keys=keys, resend_seconds=15) as relays:
+        async with local_relay(nip42=True) as url, network(url, keys=keys, resend_seconds=60) as relays:
             await relays.subscribe(ALL, inbox)
             sent = [job(keys, str(number)) for number in range(10)]
             published = await asyncio.gather(*(relays.publish(event) for event in sent))
@@ -853,7 +877,7 @@ def test_a_relay_that_asks_is_told_who_we_are() -> None:
 def test_events_sent_before_the_challenge_are_sent_again() -> None:
     async def test() -> None:
         keys = Keys.generate()
-        async with local_relay(nip42=True) as url, network(url, keys=keys, resend_seconds=15) as relays:
+        async with local_relay(nip42=True) as url, network(url, keys=keys, resend_seconds=60) as relays:
             published = await asyncio.gather(*(relays.publish(job(keys, str(n))) for n in range(30)))
             assert {one.accepted for one in published} == {(url,)}
 
@@ -862,12 +886,12 @@ def test_events_sent_before_the_challenge_are_sent_again() -> None:
 
 def test_without_keys_such_a_relay_refuses() -> None:
     async def test() -> None:
-        async with local_relay(nip42=True) as url, network(url, resend_seconds=15) as relays:
+        async with local_relay(nip42=True) as url, network(url, resend_seconds=60) as relays:
             published = await relays.publish(job(Keys.generate()))
             assert published.refused[url].startswith("auth-required:")
             await relays.subscribe(ALL, Inbox())
             assert relays.troubles()[url].startswith("auth-required:")
-            assert await relays.fetch(ALL, seconds=15) == []
+            assert await relays.fetch(ALL, seconds=60) == []
 
     run(test)
 
@@ -877,7 +901,7 @@ def test_only_the_newest_challenge_counts_and_it_is_found() -> None:
         keys = Keys.generate()
         async with proxied() as proxy:
             proxy.on_each_client(lambda: AuthGate(proxy.url))
-            async with network(proxy.url, keys=keys, resend_seconds=15) as relays:
+            async with network(proxy.url, keys=keys, resend_seconds=60) as relays:
                 published = await asyncio.gather(*(relays.publish(job(keys, str(n))) for n in range(5)))
                 assert {one.accepted for one in published} == {(proxy.url,)}
                 assert relays.states() == {proxy.url: "auth"}
@@ -892,11 +916,11 @@ def test_a_relay_that_will_not_have_us_refuses_with_its_words() -> None:
         keys = Keys.generate()
         async with proxied() as proxy:
             proxy.on_each_client(lambda: AuthGate(proxy.url, allowed=["00" * 32]))
-            async with network(proxy.url, keys=keys, resend_seconds=15) as relays:
+            async with network(proxy.url, keys=keys, resend_seconds=60) as relays:
                 published = await relays.publish(job(keys))
                 assert published.refused == {proxy.url: "restricted: you are not on the list"}
                 await relays.subscribe(ALL, Inbox())
-                assert await relays.fetch(ALL, seconds=15) == []
+                assert await relays.fetch(ALL, seconds=60) == []
                 assert relays.states() == {proxy.url: "open"}
                 assert relays.troubles() == {proxy.url: "restricted: you are not on the list"}
 
@@ -916,6 +940,20 @@ def test_a_lost_authentication_is_made_again() -> None:
             async with network(proxy.url, keys=keys, resend_seconds=0.05, sends=10) as relays:
                 assert (await relays.publish(job(keys))).accepted == (proxy.url,)
                 assert proxy.from_client["AUTH"] >= 2
+
+    run(test)
+
+
+def test_a_relay_that_knows_us_and_still_asks_has_refused() -> None:
+    async def test() -> None:
+        keys = Keys.generate()
+        async with proxied() as proxy, network(proxy.url, keys=keys, resend_seconds=60) as relays:
+            proxy.on_client(each("AUTH", lambda message: [Back(["OK", message[1]["id"], True, ""])]))
+            proxy.on_client(refuse("auth-required: and you are not it"))
+            await proxy.inject(["AUTH", "who?"])
+            await until(lambda: relays.states() == {proxy.url: "auth"})
+            published = await relays.publish(job(keys))
+            assert published.refused == {proxy.url: "auth-required: and you are not it"}
 
     run(test)
 
@@ -943,7 +981,7 @@ def test_a_challenge_out_of_nowhere_is_answered() -> None:
 def test_a_relay_cannot_make_us_sign_for_ever() -> None:
     async def test() -> None:
         keys = Keys.generate()
-        async with proxied() as proxy, network(proxy.url, keys=keys, resend_seconds=15) as relays:
+        async with proxied() as proxy, network(proxy.url, keys=keys, resend_seconds=60) as relays:
             numbers = iter(range(10_000))
             proxy.on_client(
                 each(
@@ -986,7 +1024,7 @@ def test_opening_goes_on_with_a_relay_that_is_late() -> None:
         keys, inbox = Keys.generate(), Inbox()
         async with proxied() as late, local_relay() as url:
             await late.restart(refuse=2)
-            async with network(url, late.url, resend_seconds=15) as relays:
+            async with network(url, late.url, resend_seconds=60) as relays:
                 await relays.subscribe(ALL, inbox)
                 await late.connected()
                 async with network(late.url) as other:
@@ -1004,11 +1042,11 @@ def test_closing_ends_everything_that_waits() -> None:
         async with proxied() as proxy:
             proxy.on_client(drop("EVENT"))
             proxy.on_client(drop("REQ"))
-            async with network(proxy.url, resend_seconds=15) as relays:
+            async with network(proxy.url, resend_seconds=60) as relays:
                 waiting = [
                     asyncio.create_task(relays.publish(job(keys))),
                     asyncio.create_task(relays.subscribe(ALL, Inbox())),
-                    asyncio.create_task(relays.fetch(ALL, seconds=15)),
+                    asyncio.create_task(relays.fetch(ALL, seconds=60)),
                 ]
                 await proxy.seen("EVENT")
                 await proxy.seen("REQ", 2)
@@ -1018,7 +1056,7 @@ def test_closing_ends_everything_that_waits() -> None:
                 await subscription.close()
                 assert relays.states() == {proxy.url: "closed"}
                 assert (await relays.publish(job(keys))).accepted == ()
-                assert await relays.fetch(ALL, seconds=15) == []
+                assert await relays.fetch(ALL, seconds=60) == []
                 await relays.close()
 
     run(test)
