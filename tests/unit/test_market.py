@@ -389,6 +389,18 @@ def test_while_a_provider_is_silent_others_are_asked_and_it_only_where_there_are
     assert asked(late + 1) == "fast", "it lives, whatever became of the other job"
 
 
+def test_of_several_jobs_in_flight_the_one_that_ended_is_told_by_its_time() -> None:
+    seen = market(records=known("fast") | known("other"))
+    seen.offer(handler("fast", price_msat=1))
+    seen.offer(handler("other", price_msat=9))
+    seen.began(key("fast"), 0.0)
+    seen.began(key("fast"), 10.0)
+    seen.ended(key("fast"), JobOutcome("cancelled", 0.5), 10.5)
+    offer = seen.choose(now=10.6)
+    assert offer is not None
+    assert offer.handler.name == "other", "the job of the beginning is still out"
+
+
 def test_who_was_overtaken_past_its_straggler_delay_has_failed_and_before_has_not() -> None:
     seen = market(records=known("a"))
     seen.offer(handler("a"))
