@@ -192,9 +192,10 @@ class NwcWallet:
 
     async def _ask(self, question: Callable[[Any], Awaitable[T]], *, seconds: float) -> T:
         """A question that changes nothing. Raises _Refused and WalletError."""
+        until = asyncio.get_running_loop().time() + seconds
+        await self._connected(seconds)
         try:
-            async with asyncio.timeout(seconds):
-                await self._connected(seconds)
+            async with asyncio.timeout_at(until):
                 return await _told(question(self._nwc))
         except _Unclear as error:
             raise WalletError(f"{self._service} gave no answer: {error}") from error

@@ -31,8 +31,10 @@ class _Failure(Exception):
 
 
 class NwcService:
-    """Serves one node of the ledger to whoever has `uri`. `meddle` sees each response, and may answer
-    something else, or nothing.
+    """Serves one node of the ledger to whoever has `uri`.
+
+    `meddle` sees each response, and may answer something else, or nothing. A method in `refusals` is not
+    done, and answered with that code.
     """
 
     def __init__(self, relay: str, ledger: Ledger, node: str) -> None:
@@ -40,6 +42,7 @@ class NwcService:
         self.customer = Keys.generate()
         self.uri = f"nostr+walletconnect://{self.keys.public}?relay={relay}&secret={self.customer.secret_hex}"
         self.meddle: Meddle = lambda _, reply: reply
+        self.refusals: dict[str, str] = {}
         self.calls: list[str] = []
         self._relay = relay
         self._ledger = ledger
@@ -93,6 +96,8 @@ class NwcService:
         reply: dict[str, Any] | None = {"result_type": method, "error": None, "result": None}
         assert reply is not None
         try:
+            if code := self.refusals.get(method):
+                raise _Failure(code, "because")
             reply["result"] = await self._do(method, params)
         except _Failure as failure:
             reply["error"] = {"code": failure.code, "message": str(failure)}

@@ -38,13 +38,19 @@ Meddle = Callable[[str, dict[str, Any]], dict[str, Any] | None]
 
 
 class RpcProxy:
-    """Stands before a node's socket. `meddle` sees each reply; `calls` are the methods that came."""
+    """Stands before a node's socket.
+
+    `meddle` sees each reply. A method in `swallow` never reaches the node: the connection breaks, or the
+    error in `answers` is told. `requests` are those that came.
+    """
 
     def __init__(self, path: Path, target: Path) -> None:
         self.path = path
         self.target = target
         self.meddle: Meddle = lambda _, reply: reply
-        self.calls: list[str] = []
+        self.swallow: set[str] = set()
+        self.answers: dict[str, dict[str, Any]] = {}
+        self.requests: list[dict[str, Any]] = []
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -72,15 +78,20 @@ class RpcProxy:
                     return
                 request += data
                 try:
-                    method = json.loads(request)["method"]
+                    asked = json.loads(request)
                     break
                 except ValueError:
                     continue
-            self.calls.append(method)
-            there, back = await asyncio.open_unix_connection(str(self.target))
-            with contextlib.closing(back):
-                back.write(request)
-                reply = self.meddle(method, json.loads(await there.readuntil(b"\n\n")))
+            self.requests.append(asked)
+            method = asked["method"]
+            reply: dict[str, Any] | None = None
+            if method in self.answers:
+                reply = {"jsonrpc": "2.0", "id": asked["id"], "error": self.answers[method]}
+            elif method not in self.swallow:
+                there, back = await asyncio.open_unix_connection(str(self.target))
+                with contextlib.closing(back):
+                    back.write(request)
+                    reply = self.meddle(method, json.loads(await there.readuntil(b"\n\n")))
             if reply is not None:
                 writer.write(json.dumps(reply).encode() + b"\n\n")
                 await writer.drain()
