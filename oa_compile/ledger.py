@@ -136,8 +136,9 @@ class Ledger:
             raise ValueError(f"tokens must not be negative: {tokens}")
         held.await_free(self._lock)
         with self._lock:
-            hold = Hold(self._next, key, lane, stage, role, msat, tokens, calls)
             while True:
+                # Anew after each wait: who was let in meanwhile has taken the number.
+                hold = Hold(self._next, key, lane, stage, role, msat, tokens, calls)
                 refused = self._refusal(hold, reserved=True)
                 if refused is None:
                     break

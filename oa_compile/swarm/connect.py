@@ -6,6 +6,7 @@ process's loop.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from oa_compile.swarm.attempt import SettlementAttempt
 from oa_compile.swarm.choice import Choice
 from oa_compile.swarm.customer import Customer, Terms
 from oa_compile.swarm.event import Keys
+from oa_compile.swarm.exchange import Observe, unobserved
 from oa_compile.swarm.local_swarm import LocalSwarm, Plan
 from oa_compile.swarm.loop import shared_loop
 from oa_compile.swarm.market import Market
@@ -31,6 +33,7 @@ from oa_compile.swarm.settlement import Settlements
 from oa_compile.swarm.tab import Tabs, TabTerms
 from oa_compile.swarm.wallet import Payment, Wallet
 
+KEY_NAME = "nostr.key"
 OPENING_SECONDS = 60.0
 CLOSING_SECONDS = 15.0
 
@@ -38,10 +41,12 @@ CLOSING_SECONDS = 15.0
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Everything a connection is made of, amounts in msat. `local` is set when the swarm is this
-    machine's.
+    machine's. Without `keys`, those in `key_file` are used, made when there are none yet: whoever keeps a
+    tab must be the same customer when the run goes on. Without both they are new.
     """
 
-    keys: Keys
+    keys: Keys | None
+    key_file: Path | None
     terms: Terms
     relays: tuple[str, ...]
     wallet: WalletSpec
@@ -64,7 +69,7 @@ class Settings:
         label: str,
     ) -> Settings:
         """From a lane's spec. Raises UsageError for a secret that is named and not there."""
-        keys = Keys.generate()
+        keys = None
         if spec.key_env:
             keys = Keys.from_hex(_secret(secrets, spec.key_env, what=f"lane `{label}`: the secret Nostr key"))
         uri = ""
@@ -83,6 +88,7 @@ class Settings:
         )
         return cls(
             keys=keys,
+            key_file=home / KEY_NAME if home is not None else None,
             terms=terms,
             relays=spec.relays,
             wallet=wallet,
@@ -101,6 +107,23 @@ def _secret(secrets: Callable[[str], str | None], name: str, *, what: str) -> st
     if not value:
         raise UsageError(f"{what} is wanted in the variable {name}, which is not set")
     return value
+
+
+def _own_keys(path: Path | None) -> Keys:
+    """The keys in a file that only its owner reads; written when it is not there."""
+    if path is None:
+        return Keys.generate()
+    try:
+        if path.exists():
+            return Keys.from_hex(path.read_text("ascii"))
+        keys = Keys.generate()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(fd, "w", encoding="ascii") as file:
+            file.write(keys.secret_hex + "\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: the customer's key cannot be kept there: {error}") from error
+    return keys
 
 
 def _plan(spec: PylonLaneSpec, rate: Rate, home: Path | None) -> Plan:
@@ -125,20 +148,22 @@ class Connection:
         *,
         records: Callable[[], Mapping[str, ProviderRecord]],
         settle: Callable[[str], SettlementAttempt],
+        observe: Observe = unobserved,
     ) -> None:
-        """`records` are read when connecting; `settle` reserves for the settlement of a tab."""
+        """`records` are read when connecting; `settle` reserves for the settlement of a tab; `observe` is
+        told, on the loop, what happens to jobs.
+        """
         self.settings = settings
         self._records = records
         self._settle = settle
+        self._observe = observe
         self._loop = shared_loop()
         self._lock = threading.Lock()
         self._local: LocalSwarm | None = None
         self._wallet: Wallet | None = None
         self._customer: Customer | None = None
 
-    def open(
-        self, *, receipts: Iterable[Mapping[str, Any]] = (), hashes: Iterable[str] = ()
-    ) -> Customer:
+    def open(self, *, receipts: Iterable[Mapping[str, Any]] = (), hashes: Iterable[str] = ()) -> Customer:
         """A customer that is subscribed and knows providers. Raises LaneError or UsageError."""
         wallet = self._opened_wallet()
         relays = self._started().relays if self.settings.local is not None else self.settings.relays
@@ -157,10 +182,11 @@ class Connection:
         hashes: set[str],
     ) -> Customer:
         settings = self.settings
-        network = Relays(urls, keys=settings.keys)
+        keys = settings.keys or _own_keys(settings.key_file)
+        network = Relays(urls, keys=keys)
         await network.open()
         customer = Customer(
-            keys=settings.keys,
+            keys=keys,
             network=network,
             market=Market(
                 bid_msat=settings.terms.bid_msat,
@@ -172,8 +198,9 @@ class Connection:
             ),
             terms=settings.terms,
             payments=None,
-            cipher=SealCipher(settings.keys),
+            cipher=SealCipher(keys),
             settlements=settlements,
+            observe=self._observe,
         )
         customer.payments = Payments(
             wallet,
@@ -201,6 +228,8 @@ class Connection:
     def _opened_wallet(self) -> Wallet:
         with self._lock:
             if self._wallet is None:
+                if self.settings.local is not None:
+                    self._started()  # takes seconds, which the loop must not wait for
                 self._wallet = self._loop.run(self._new_wallet())
             return self._wallet
 

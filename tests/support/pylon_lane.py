@@ -134,7 +134,10 @@ class PylonWorld:
         """A lane of this world."""
         wallet = WalletSpec(kind="ledger", rpc=str(self.wallet))
         rate = Rate(Decimal(100_000))
-        return PylonLane(name, self.spec(**fields), wallet=wallet, rate=rate, secrets=lambda _name: None)
+        home = self.folder / "lane"
+        return PylonLane(
+            name, self.spec(**fields), wallet=wallet, rate=rate, secrets=lambda _name: None, home=home
+        )
 
 
 @contextlib.contextmanager

@@ -431,6 +431,25 @@ def test_who_waits_gets_the_room_a_settlement_leaves(tight: tuple[Ledger, Waitin
     assert not waiting.lost
 
 
+def test_those_who_waited_together_hold_what_is_their_own() -> None:
+    """Two wait while one holds all; both are let in, and each settles its own."""
+    ledger = Ledger({RUN: Caps(msat=20)})
+    ledger._room = waiting = Waiting(ledger._lock)
+    first = reserve(ledger, msat=20)
+    callers = [Caller(lambda: reserve(ledger, wait=True)) for _ in range(2)]
+    for _ in callers:
+        waiting.waits.acquire()
+    ledger.settle(first, msat=0, tokens=0)
+    for caller in callers:
+        caller.join()
+    numbers = {caller.hold.number for caller in callers if caller.hold is not None}
+    assert len(numbers) == 2
+    for caller in callers:
+        assert caller.hold is not None
+        ledger.settle(caller.hold, msat=1, tokens=0)
+    assert ledger.totals().reserved_msat == 0
+
+
 def test_who_waits_gets_the_room_a_release_leaves(tight: tuple[Ledger, Waiting]) -> None:
     ledger, waiting = tight
     first = reserve(ledger)
