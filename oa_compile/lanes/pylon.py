@@ -22,8 +22,9 @@ from oa_compile.swarm.attempt import Intent, JobFault, Receipt
 from oa_compile.swarm.connect import Connection, Settings
 from oa_compile.swarm.customer import Customer
 from oa_compile.swarm.errand import Asked
+from oa_compile.swarm.exchange import Observe, unobserved
 from oa_compile.swarm.loop import shared_loop
-from oa_compile.swarm.privacy import PrivacyPolicy, PromptTooLarge, Sealed, seal
+from oa_compile.swarm.privacy import PrivacyPolicy, PromptTooLarge, SchemaTellsSecret, Sealed, seal
 from oa_compile.swarm.record import ProviderRecord
 
 _MESSAGE_TOKENS = 16
@@ -36,7 +37,8 @@ class PylonLane:
     """A `Lane` of service providers. Connects when the first call is made.
 
     `home` is the folder where a swarm of this machine keeps its books; `records` are read once, when
-    connecting. Raises UsageError for a key or a wallet that cannot be.
+    connecting; `observe` is told, on the loop, what happens to jobs. Raises UsageError for a key or a
+    wallet that cannot be.
     """
 
     kind = "pylon"
@@ -52,6 +54,7 @@ class PylonLane:
         seed: int = 0,
         home: Path | None = None,
         records: Callable[[], Mapping[str, ProviderRecord]] = dict,
+        observe: Observe = unobserved,
     ) -> None:
         self.name = name
         self.concurrency = spec.concurrency
@@ -66,7 +69,7 @@ class PylonLane:
         settings = Settings.of(
             spec, wallet=wallet, rate=rate, secrets=secrets, seed=seed, home=home, label=name
         )
-        self._connection = Connection(settings, records=records, settle=self._settlement)
+        self._connection = Connection(settings, records=records, settle=self._settlement, observe=observe)
         self._loop = shared_loop()
         self._opening = threading.Lock()
         self._customer: Customer | None = None
@@ -169,6 +172,8 @@ class PylonLane:
                 f"the prompt is too long for the swarm: {error}",
                 hint="raise max_prompt_bytes of the lane, or use fewer or shorter demos",
             )
+        except SchemaTellsSecret as error:
+            return RequestRefused(f"the request may not leave for the swarm: {error}")
 
     def _filled(self, request: ChatRequest, key: str) -> ChatRequest:
         """Every setting said: what a provider has for a default is nobody's choice, and a seed of the
