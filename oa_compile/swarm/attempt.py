@@ -45,7 +45,8 @@ class Receipt:
 
     `paid_msat` is what left the wallet, `fee_msat` of it for routing; a job on a tab has a price and paid
     nothing yet, and the settlement that pays for it names it in `settles`. `lost`: paid, and no answer.
-    `superseded`: another provider's answer was there first. `disagreed`: the majority answered otherwise.
+    `superseded`: another provider's answer was there first. `compared`: held against the answers of others,
+    and `disagreed` with most of them.
     """
 
     provider: str
@@ -61,6 +62,7 @@ class Receipt:
     settles: tuple[str, ...] = ()
     lost: bool = False
     superseded: bool = False
+    compared: bool = False
     disagreed: bool = False
 
     @property

@@ -23,7 +23,7 @@ from oa_compile.swarm.attempt import Attempt, JobFault, Receipt, Why
 from oa_compile.swarm.choice import JobOutcome, Offer, OutcomeKind
 from oa_compile.swarm.errand import Asked, Errand
 from oa_compile.swarm.event import Event, Keys, verify
-from oa_compile.swarm.exchange import Ended, Exchange, with_payment
+from oa_compile.swarm.exchange import Ended, Exchange, Observe, unobserved, with_payment
 from oa_compile.swarm.market import Market
 from oa_compile.swarm.network import Filter, Network, Subscription
 from oa_compile.swarm.nip89 import HANDLER_KIND, Handler, read_handler
@@ -82,9 +82,12 @@ class Customer:
         cipher: Cipher | None = None,
         settlements: Settlements | None = None,
         offload: Offload | None = None,
+        observe: Observe = unobserved,
         now: Callable[[], float] = time.time,
     ) -> None:
-        """Without `payments` only answers that cost nothing are taken. `now` is Unix time in seconds."""
+        """Without `payments` only answers that cost nothing are taken. `observe` is told what happens to
+        jobs; `now` is Unix time in seconds.
+        """
         self.keys = keys
         self.network = network
         self.market = market
@@ -93,6 +96,7 @@ class Customer:
         self.payments = payments
         self.cipher = cipher
         self.now = now
+        self.observe = observe
         self.passed_over: Counter[str] = Counter()
         """Events that were not believed, by reason."""
         self._pool = None if offload is not None else ThreadPoolExecutor(THREADS, "oacompile-swarm-io")
@@ -245,7 +249,9 @@ class Customer:
             deadline=self.terms.deadline,
             on_tab=job.tab,
             settles=job.settles,
+            observe=self.observe,
         )
+        self.observe("sent", {"job": event.id, "provider": job.provider, "why": why, "msat": job.bid_msat})
         self._exchanges[event.id] = exchange
         exchange.done.add_done_callback(lambda _done: self._exchanges.pop(event.id, None))
         return exchange
@@ -259,10 +265,12 @@ class Customer:
             ended = exchange.done.result()
             receipt = ended.receipt
             kind: OutcomeKind = "answered"
-            if ended.pending or receipt.superseded:
+            if receipt.lost:
+                kind = "lost"
+            elif ended.pending or receipt.superseded:
                 kind = "cancelled"
             elif ended.fault is not None:
-                kind = "lost" if receipt.lost else "failed"
+                kind = "failed"
             outcome = JobOutcome(kind, latency_seconds=ended.seconds, msat=receipt.charged_msat)
         self.market.ended(exchange.provider, outcome, self.loop_time())
 

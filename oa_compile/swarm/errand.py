@@ -148,15 +148,16 @@ class Errand:
 
     # -- how attempts end ------------------------------------------------------------------------
 
-    def _take(self, found: _Found) -> ChatAnswer:
+    def _take(self, found: _Found, *, compared: bool = False) -> ChatAnswer:
         """Make it the call's answer."""
         answer = self._own(found.answer)
-        found.attempt.answered(answer, found.receipt)
+        found.attempt.answered(answer, replace(found.receipt, compared=compared))
         self._customer.answered(found.receipt)
         return answer
 
-    def _pass_over(self, found: _Found, *, disagreed: bool = False) -> None:
-        found.attempt.unused(self._own(found.answer), replace(found.receipt, disagreed=disagreed))
+    def _pass_over(self, found: _Found, *, compared: bool = False, disagreed: bool = False) -> None:
+        receipt = replace(found.receipt, compared=compared, disagreed=disagreed)
+        found.attempt.unused(self._own(found.answer), receipt)
         self._customer.answered(found.receipt)
 
     def _own(self, answer: ChatAnswer) -> ChatAnswer:
@@ -166,7 +167,8 @@ class Errand:
 
     def _fail(self, ended: Ended, attempt: Attempt) -> None:
         if ended.pending:
-            self._customer.watch(ended, attempt)
+            answer = None if ended.answer is None else self._own(ended.answer)
+            self._customer.watch(replace(ended, answer=answer), attempt)
         else:
             attempt.failed(ended.fault or JobFault("server", "no answer"), ended.receipt)
 
@@ -189,12 +191,11 @@ class Errand:
     def _nobody(self, faults: list[JobFault]) -> JobFault:
         if faults:
             return _exhausted(faults)
-        reasons = "; ".join(
-            f"{row.provider[:8]} {row.why_not}" for row in self._customer.market.explain()[:4]
-        )
+        customer = self._customer
+        outlook = customer.market.outlook(now=customer.loop_time(), model=customer.terms.model)
         return JobFault(
             "unavailable",
-            f"no service provider can be asked: {reasons or 'none has announced itself'}",
+            f"no service provider can be asked: {outlook.reason}",
             hint="`oacompile swarm providers` shows who is there, at what price, with what record",
         )
 
@@ -216,17 +217,16 @@ class Errand:
             for one in found:
                 self._pass_over(one)
             raise
-        taken = _majority(found) or first
-        agreed = _majority(found) is not None
+        majority = _majority(found)
+        taken = majority or first
+        now = self._customer.loop_time()
         for one in found:
-            if one is taken:
-                continue
-            odd = agreed and _said(one) != _said(taken)
-            if odd:
-                now = self._customer.loop_time()
-                self._customer.market.judged(one.offer.provider, now, agreed=False)
-            self._pass_over(one, disagreed=odd)
-        return self._take(taken)
+            odd = majority is not None and _said(one) != _said(majority)
+            if majority is not None:
+                self._customer.market.judged(one.offer.provider, now, agreed=not odd)
+            if one is not taken:
+                self._pass_over(one, compared=majority is not None, disagreed=odd)
+        return self._take(taken, compared=majority is not None)
 
     async def _another(self, found: list[_Found]) -> _Found | None:
         """One more answer, by another operator; None where there is none to be had."""

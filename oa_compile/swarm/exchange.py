@@ -8,7 +8,9 @@ choose providers and keeps no books. Lives on the loop.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from oa_compile.chat import ChatAnswer
 from oa_compile.swarm.attempt import JobFault, Order, Receipt, Why
@@ -25,6 +27,13 @@ from oa_compile.swarm.nip90 import (
 )
 from oa_compile.swarm.payment import Intends, Payments
 from oa_compile.swarm.wallet import Payment
+
+Observe = Callable[[str, Mapping[str, Any]], None]
+"""Told what happens to a job, and its particulars: plain JSON, for whoever looks on."""
+
+
+def unobserved(what: str, particulars: Mapping[str, Any]) -> None:
+    """Nobody looks on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +67,7 @@ class Exchange:
     """Seconds until it is given up, and half of that again after paying."""
     on_tab: bool = False
     settles: tuple[str, ...] = ()
+    observe: Observe = unobserved
     loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
     done: asyncio.Future[Ended] = field(init=False)
     began: float = field(init=False)
@@ -85,9 +95,15 @@ class Exchange:
             return
         try:
             if event.kind == FEEDBACK_KIND:
-                self._take_feedback(read_feedback(event))
+                feedback = read_feedback(event)
+                self._saw(
+                    "feedback", status=feedback.status, message=feedback.message, msat=feedback.amount_msat
+                )
+                self._take_feedback(feedback)
             elif self._result is None and not self.settles:
-                self._take_result(read_result(event, cipher=self.cipher))
+                result = read_result(event, cipher=self.cipher)
+                self._saw("result", msat=result.amount_msat, tab=result.tab, tokens=result.answer.usage.total)
+                self._take_result(result)
         except ProtocolError as error:
             self._fail(JobFault("malformed", f"the provider's event is refused: {error}"))
 
@@ -147,6 +163,7 @@ class Exchange:
 
     async def _paid(self, payments: Payments, msat: int, bolt11: str) -> None:
         try:
+            self._saw("quote", msat=msat, bolt11=bolt11)
             payment = await payments.pay(
                 self.attempt,
                 bolt11,
@@ -168,6 +185,7 @@ class Exchange:
                 self._end(answer=answer, fault=unknown, pending=payment)
                 return
             self._payment = payment
+            self._saw("paid", msat=payment.sent_msat, preimage=payment.preimage)
             if self._late:
                 self._timer = self.loop.call_later(self.deadline / 2, self._expire)
             self._conclude()
@@ -223,6 +241,7 @@ class Exchange:
             receipt = replace(receipt, lost=True)
         seconds = self.loop.time() - self.began
         hash_ = pending.payment_hash if pending else ""
+        self._saw("ended", fault=fault.message if fault else "", pending=hash_)
         self.done.set_result(Ended(receipt, answer, fault, hash_, seconds))
 
     def _receipt(self, payment: Payment | None) -> Receipt:
@@ -244,8 +263,12 @@ class Exchange:
         self._timer.cancel()
         self._publishing.cancel()
 
+    def _saw(self, what: str, **particulars: Any) -> None:
+        self.observe(what, {"job": self.job.id, "provider": self.provider, **particulars})
+
     async def _publish(self) -> None:
         published = await self.network.publish(self.job)
+        self._saw("published", accepted=list(published.accepted), refused=published.refused)
         if published.refused and not published.accepted:
             reasons = "; ".join(f"{url}: {reason}" for url, reason in published.refused.items())
             self._fail(JobFault("transport", f"no relay took the job: {reasons}"[:400]))
