@@ -1,4 +1,4 @@
-"""What tests of the swarm share: a relay of their own, a network over it, events to send.
+"""What tests of the swarm share: a relay of their own, a network over it, events to send and to wait for.
 
 All on loopback and in the running loop; every port is one the system chose.
 """
@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -80,3 +81,44 @@ async def until(holds: Callable[[], bool]) -> None:
     """Wait for something that nothing announces; the test's own limit ends it."""
     while not holds():
         await asyncio.sleep(0.001)
+
+
+ALL = [{"kinds": [5050, 6050]}]
+
+
+def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run one test's coroutine; a test that hangs ends here and not in the whole suite's limit."""
+
+    async def limited() -> None:
+        async with asyncio.timeout(20):
+            await test()
+
+    asyncio.run(limited())
+
+
+class Inbox:
+    """Events as a subscription hands them on, to wait for."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self._moved = asyncio.Event()
+
+    def __call__(self, event: Event) -> None:
+        self.events.append(event)
+        self._moved.set()
+
+    async def holds(self, count: int) -> list[Event]:
+        """Wait until so many have come."""
+        while len(self.events) < count:
+            self._moved.clear()
+            await self._moved.wait()
+        return self.events
+
+
+async def settled(relays: Relays, inbox: Inbox, keys: Keys) -> list[Event]:
+    """Everything that came before an event sent now: a relay and a loop both keep their order."""
+    mark = job(keys, f"mark {os.urandom(8).hex()}")
+    await relays.publish(mark)
+    while mark not in inbox.events:
+        await inbox.holds(len(inbox.events) + 1)
+    return [event for event in inbox.events if event != mark]
