@@ -30,7 +30,7 @@ class RunStarted(Event, frozen=True, omit_defaults=True, kw_only=True, tag="run_
     lane's name to the identity that goes into call keys; `settings` is the effective config.
     """
 
-    command: Literal["optimize", "validate"]
+    command: Literal["optimize", "validate", "ask"]
     run: str
     program: str
     optimizer: str = ""
