@@ -7,15 +7,14 @@ it passes over; what contradicts itself it refuses.
 
 from __future__ import annotations
 
-import base64
 import re
 from dataclasses import dataclass
-from functools import reduce
-from operator import xor
 
 import coincurve
 
 from oa_compile.money import MAX_MSAT, MSAT_PER_BTC
+from oa_compile.swarm import bech32
+from oa_compile.swarm.bech32 import bytes_of, number_of, packed, words_of
 
 PREFIXES = {"bitcoin": "bc", "testnet": "tb", "signet": "tbs", "regtest": "bcrt"}
 """Networks, under the names lightningd uses, and what their invoices begin with after ``ln``."""
@@ -30,29 +29,15 @@ DEFAULT_EXPIRY = 3_600
 DEFAULT_CLTV = 18
 MOST_DESCRIPTION_BYTES = 639
 
-_ALPHABET = b"qpzry9x8gf2tvdw0s3jn54khce6mua7l"
-_DIGITS = b"0123456789abcdefghijklmnopqrstuv"
-_BASE32 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
-_WORDS = bytes(range(32))
-_FOREIGN = 255
-_WORD_OF = bytes(_ALPHABET.find(c) if c in _ALPHABET else _FOREIGN for c in range(256))
-_TO_DIGITS = bytes.maketrans(_WORDS, _DIGITS)
-_TO_ALPHABET = bytes.maketrans(_WORDS, _ALPHABET)
-_FROM_BASE32 = bytes.maketrans(_BASE32, _WORDS)
-
 _NETWORKS = {prefix: network for network, prefix in PREFIXES.items()}
 _HUMAN = re.compile(r"ln(bcrt|tbs|tb|bc)(?:([1-9][0-9]*)([munp]?))?", re.ASCII)
 _TENTHS = {"": 10 * MSAT_PER_BTC, "m": 10**9, "u": 10**6, "n": 10**3, "p": 1}
 """Tenths of a msat in one unit: the pico is a tenth."""
 
-_TAPS = (0x3B6A57B2, 0x26508E6D, 0x1EA119FA, 0x3D4233DD, 0x2A1462B3)
-_WORTH = tuple(reduce(xor, (tap for bit, tap in enumerate(_TAPS) if top >> bit & 1), 0) for top in range(32))
-"""bech32's code: what the five bits that leave its register put back."""
-
-_STAMP, _SIGNATURE, _CHECKSUM = 7, 104, 6
+_STAMP, _SIGNATURE = 7, 104
 _HASH_WORDS, _KEY_WORDS = 52, 53
 _ORDER_HALF = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0
-_READ = {kind: _ALPHABET.index(kind.encode()) for kind in "psdhnxc9"}
+_READ = {kind: bech32.ALPHABET.index(kind.encode()) for kind in "psdhnxc9"}
 _SIZED = {"p": _HASH_WORDS, "s": _HASH_WORDS, "h": _HASH_WORDS, "n": _KEY_WORDS}
 
 
@@ -112,7 +97,12 @@ class NodeKey:
 
 def decode(text: str) -> Invoice:
     """Read an invoice. Checksum and signature hold when this returns. Raises InvoiceError, nothing else."""
-    human, words = _unpack(text)
+    if len(text) > MOST_CHARACTERS:
+        raise InvoiceError(f"an invoice of {len(text):,} characters: {MOST_CHARACTERS:,} at most are read")
+    try:
+        human, words = bech32.decode(text)
+    except ValueError as error:
+        raise InvoiceError(f"not an invoice: {error}") from error
     network, amount_msat = _read_human(human)
     if len(words) < _STAMP + _SIGNATURE:
         raise InvoiceError("the invoice is cut off")
@@ -123,22 +113,22 @@ def decode(text: str) -> Invoice:
     if ("d" in fields) == ("h" in fields):
         raise InvoiceError("the invoice must have a description or its hash, and not both")
     try:
-        description = _bytes(fields.get("d", b"")).decode()
+        description = bytes_of(fields.get("d", b"")).decode()
     except UnicodeDecodeError as error:
         raise InvoiceError("the invoice's description is not UTF-8") from error
     return Invoice(
         bolt11=text.lower(),
-        payee=_check_signature(human, signed, _bytes(signature), named=_bytes(fields.get("n", b""))),
-        payment_hash=_bytes(fields["p"]).hex(),
+        payee=_check_signature(human, signed, bytes_of(signature), named=bytes_of(fields.get("n", b""))),
+        payment_hash=bytes_of(fields["p"]).hex(),
         amount_msat=amount_msat,
         network=network,
-        created_at=_number(words[:_STAMP]),
-        expiry_seconds=_number(fields["x"]) if "x" in fields else DEFAULT_EXPIRY,
+        created_at=number_of(words[:_STAMP]),
+        expiry_seconds=number_of(fields["x"]) if "x" in fields else DEFAULT_EXPIRY,
         description=description,
-        payment_secret=_bytes(fields.get("s", b"")).hex(),
-        features=_number(fields.get("9", b"")),
-        description_hash=_bytes(fields.get("h", b"")).hex(),
-        min_final_cltv=_number(fields["c"]) if "c" in fields else DEFAULT_CLTV,
+        payment_secret=bytes_of(fields.get("s", b"")).hex(),
+        features=number_of(fields.get("9", b"")),
+        description_hash=bytes_of(fields.get("h", b"")).hex(),
+        min_final_cltv=number_of(fields["c"]) if "c" in fields else DEFAULT_CLTV,
     )
 
 
@@ -170,19 +160,18 @@ def encode(
         raise InvoiceError("expiry, final CLTV and features cannot be negative")
     human = _write_human(network, amount_msat)
     fields = [
-        _to_words(created_at, size=_STAMP),
-        _field("s", _packed(_hash_bytes(payment_secret))) if payment_secret else b"",
-        _field("p", _packed(_hash_bytes(payment_hash))),
-        _field("d", _packed(text)),
-        _field("x", _to_words(expiry_seconds)) if expiry_seconds != DEFAULT_EXPIRY else b"",
-        _field("c", _to_words(min_final_cltv)) if min_final_cltv != DEFAULT_CLTV else b"",
-        _field("9", _to_words(features)) if features else b"",
+        words_of(created_at, size=_STAMP),
+        _field("s", packed(_hash_bytes(payment_secret))) if payment_secret else b"",
+        _field("p", packed(_hash_bytes(payment_hash))),
+        _field("d", packed(text)),
+        _field("x", words_of(expiry_seconds)) if expiry_seconds != DEFAULT_EXPIRY else b"",
+        _field("c", words_of(min_final_cltv)) if min_final_cltv != DEFAULT_CLTV else b"",
+        _field("9", words_of(features)) if features else b"",
     ]
     signed = b"".join(fields)
-    words = signed + _packed(key.sign(_message(human, signed)))
-    checked = words + _to_words(_polymod(_expanded(human) + words + bytes(_CHECKSUM)) ^ 1, size=_CHECKSUM)
+    words = signed + packed(key.sign(_message(human, signed)))
     return Invoice(
-        bolt11=f"{human}1{checked.translate(_TO_ALPHABET).decode()}",
+        bolt11=bech32.encode(human, words),
         payee=key.id,
         payment_hash=payment_hash,
         amount_msat=amount_msat,
@@ -194,21 +183,6 @@ def encode(
         features=features,
         min_final_cltv=min_final_cltv,
     )
-
-
-def _unpack(text: str) -> tuple[str, bytes]:
-    """The part for humans and the five-bit words without checksum, which holds."""
-    if len(text) > MOST_CHARACTERS:
-        raise InvoiceError(f"an invoice of {len(text):,} characters: {MOST_CHARACTERS:,} at most are read")
-    if not text.isascii() or text not in {text.lower(), text.upper()}:
-        raise InvoiceError("an invoice is ASCII, in upper or lower case, never both")
-    human, separator, data = text.lower().rpartition("1")
-    words = data.encode().translate(_WORD_OF)
-    if not separator or _FOREIGN in words or len(words) < _CHECKSUM:
-        raise InvoiceError("not an invoice: it should read ln…1… in bech32's characters")
-    if _polymod(_expanded(human) + words) != 1:
-        raise InvoiceError("the invoice's checksum does not hold: a character is wrong or missing")
-    return human, words[:-_CHECKSUM]
 
 
 def _read_human(human: str) -> tuple[str, int | None]:
@@ -278,43 +252,7 @@ def _check_signature(human: str, signed: bytes, signature: bytes, *, named: byte
 def _message(human: str, signed: bytes) -> bytes:
     """What the payee signs: the part for humans, and the words as whole bytes."""
     spare = -len(signed) * 5 % 8
-    return human.encode() + (_number(signed) << spare).to_bytes((len(signed) * 5 + spare) // 8, "big")
-
-
-def _polymod(words: bytes) -> int:
-    """bech32's checksum of five-bit words: 1 for those that end in their own."""
-    worth, register = _WORTH, 1
-    for word in words:
-        register = (register & 0x1FFFFFF) << 5 ^ word ^ worth[register >> 25]
-    return register
-
-
-def _expanded(human: str) -> bytes:
-    """The part for humans as the checksum sees it."""
-    raw = human.encode()
-    return bytes(c >> 5 for c in raw) + b"\0" + bytes(c & 31 for c in raw)
-
-
-def _number(words: bytes) -> int:
-    """Words as one number, the first the most worth."""
-    return int(words.translate(_TO_DIGITS), 32) if words else 0
-
-
-def _bytes(words: bytes) -> bytes:
-    """Words as bytes; bits that fill no byte are dropped."""
-    bits = len(words) * 5
-    return (_number(words) >> bits % 8).to_bytes(bits // 8, "big")
-
-
-def _packed(data: bytes) -> bytes:
-    """Bytes as words, filled up with zero bits."""
-    return base64.b32encode(data).rstrip(b"=").translate(_FROM_BASE32)
-
-
-def _to_words(number: int, *, size: int = 0) -> bytes:
-    """A number as words: `size` of them, or as few as it takes."""
-    count = size or -(-number.bit_length() // 5)
-    return bytes(number >> 5 * place & 31 for place in reversed(range(count)))
+    return human.encode() + (number_of(signed) << spare).to_bytes((len(signed) * 5 + spare) // 8, "big")
 
 
 def _field(kind: str, words: bytes) -> bytes:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any
 
 from oa_compile.money import MSAT_PER_BTC, MSAT_PER_SAT, check_msat
 from oa_compile.swarm import bolt11
-from oa_compile.swarm.ledger_node import WEEK, Bill, Code, Ledger, LedgerRefusal, Node, Pay
+from oa_compile.swarm.ledger_book import Bill, Code, LedgerRefusal, Node, Pay
+from oa_compile.swarm.ledger_node import WEEK, Ledger
 
 Params = dict[str, Any]
 Reply = dict[str, Any]
@@ -52,7 +53,7 @@ class Commands:
         self._node = node
         self._wait = wait
 
-    def run(self, name: str, params: Params | list[Any]) -> Reply | Awaitable[Reply]:
+    def run(self, name: str, params: Params | list[Any]) -> Reply | Coroutine[Any, Any, Reply]:
         """Do the command of that name, with its parameters by name or in order; the reply, or what to await
         for it. Raises LedgerRefusal and StorageError.
         """
@@ -65,7 +66,7 @@ class Commands:
             raise LedgerRefusal(Code.INVALID_PARAMS, f"too many parameters for '{name}'")
         if missing := [key for key in known[: NEEDED.get(name, 0)] if key not in given]:
             raise LedgerRefusal(Code.INVALID_PARAMS, f"missing required parameter: {missing[0]}")
-        method: Callable[[Params], Reply | Awaitable[Reply]] = getattr(self, name)
+        method: Callable[[Params], Reply | Coroutine[Any, Any, Reply]] = getattr(self, name)
         return method(given)
 
     def getinfo(self, _: Params) -> Reply:

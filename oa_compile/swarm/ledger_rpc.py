@@ -11,7 +11,7 @@ import json
 import os
 import socket
 from collections import defaultdict
-from collections.abc import Awaitable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,9 @@ from typing import Any
 import msgspec
 
 from oa_compile.errors import StorageError, UsageError
+from oa_compile.swarm.ledger_book import Code, LedgerRefusal
 from oa_compile.swarm.ledger_commands import Commands, Reply
-from oa_compile.swarm.ledger_node import Code, Ledger, LedgerRefusal
+from oa_compile.swarm.ledger_node import Ledger
 
 SOCKET_NAME = "lightning-rpc"
 
@@ -116,7 +117,7 @@ class _Connection(asyncio.Protocol):
         self._commands = commands
         self._others = others
         self._buffer = b""
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Reply]] = set()
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -169,17 +170,23 @@ class _Connection(asyncio.Protocol):
             if isinstance(reply, dict):
                 self._send({"jsonrpc": "2.0", "id": id_, "result": reply})
                 return
-            task = asyncio.get_running_loop().create_task(self._finish(id_, reply))
+            task = asyncio.get_running_loop().create_task(reply)
             self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            task.add_done_callback(partial(self._finish, id_))
 
-    async def _finish(self, id_: object, reply: Awaitable[Reply]) -> None:
-        try:
-            self._send({"jsonrpc": "2.0", "id": id_, "result": await reply})
-        except LedgerRefusal as refusal:
-            self._refuse(id_, refusal.code, str(refusal))
-        except StorageError as error:
-            self._refuse(id_, Code.LIGHTNINGD, error.message)
+    def _finish(self, id_: object, task: asyncio.Task[Reply]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled():
+            return
+        match task.exception():
+            case None:
+                self._send({"jsonrpc": "2.0", "id": id_, "result": task.result()})
+            case LedgerRefusal() as refusal:
+                self._refuse(id_, refusal.code, str(refusal))
+            case StorageError() as error:
+                self._refuse(id_, Code.LIGHTNINGD, error.message)
+            case bug:
+                raise bug
 
     def _refuse(self, id_: object, code: Code, message: str) -> None:
         self._send({"jsonrpc": "2.0", "id": id_, "error": {"code": int(code), "message": message}})

@@ -15,7 +15,8 @@ import nostr_sdk
 import websockets
 
 from oa_compile.swarm.event import Draft, Event, Keys, encode_event, event_from, verify
-from oa_compile.swarm.ledger_node import Code, Ledger, LedgerRefusal, Pay
+from oa_compile.swarm.ledger_book import Code, LedgerRefusal, Pay
+from oa_compile.swarm.ledger_node import Ledger
 
 INFO, REQUEST, RESPONSE = 13194, 23194, 23195
 

@@ -18,7 +18,8 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 
 from oa_compile.errors import DigestMismatch, StorageError, UsageError
 from oa_compile.swarm import bolt11
-from oa_compile.swarm.ledger_node import FILE_NAME, Bill, Code, Ledger, LedgerRefusal, Pay
+from oa_compile.swarm.ledger_book import Bill, Code, LedgerRefusal, Pay
+from oa_compile.swarm.ledger_node import FILE_NAME, Ledger
 
 FUNDS = 10_000
 
