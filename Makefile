@@ -10,10 +10,11 @@ FRESH := .venv/.fresh
 export UV_PROJECT_ENVIRONMENT := .venv
 unexport VIRTUAL_ENV
 
-.PHONY: help install demo test lint layers types bench clean
+.PHONY: help install demo demo-swarm test lint layers types bench clean
 
 help:
 	@echo "make demo   the whole loop on the shipped sessions, with the embedded model"
+	@echo "make demo-swarm  the same over service providers on this machine, paid over Lightning"
 	@echo "make test   all tests (ARGS='-k ledger' chooses)"
 	@echo "make lint   ruff: rules and format"
 	@echo "make layers who may import whom"
@@ -26,6 +27,9 @@ install: $(FRESH)
 
 demo: $(FRESH)
 	@$(BIN)/oacompile demo $(ARGS)
+
+demo-swarm: $(FRESH)
+	@$(BIN)/oacompile demo --swarm $(ARGS)
 
 # loadgroup: the tests that import litellm share one worker, for the import takes seconds.
 test: $(FRESH)

@@ -1,4 +1,6 @@
-"""``oacompile demo``: the whole loop on the sessions the project ships, with the embedded model."""
+"""``oacompile demo``: the whole loop on the sessions the project ships, with the embedded model in this
+process or behind a swarm on this machine.
+"""
 
 from __future__ import annotations
 
@@ -35,6 +37,10 @@ def demo(
     out: Annotated[
         Path, typer.Option("--out", metavar="<folder>", help="Where the demo's dataset and run go.")
     ] = Path("runs"),
+    swarm: Annotated[
+        bool,
+        typer.Option("--swarm", help="Over service providers on this machine, paid over Lightning."),
+    ] = False,
     json: Json = False,
 ) -> int:
     """Run the whole path on the shipped sessions: extract, optimize, validate, replay.
@@ -47,6 +53,7 @@ def demo(
     folder = out / f"demo-{stamp}"
     run, dataset = folder / "run", folder / "dataset"
     program = home / "programs" / NAME
+    config = str(home / "configs" / ("swarm.toml" if swarm else "embedded.toml"))
     begun = time.monotonic()
     steps = (
         _Step(
@@ -66,7 +73,7 @@ def demo(
                 "optimize",
                 str(program),
                 "--budget",
-                str(home / "configs" / "embedded.toml"),
+                config,
                 "--dataset",
                 str(dataset),
                 "--runs",
@@ -75,7 +82,7 @@ def demo(
                 "run",
             ),
         ),
-        _Step("validate", ("validate", str(run), "--budget", str(home / "configs" / "embedded.toml"))),
+        _Step("validate", ("validate", str(run), "--budget", config)),
         _Step("replay", ("replay", str(run / "bundle.zip"))),
     )
     results: dict[str, Any] = {}
@@ -137,6 +144,7 @@ def _summary(results: dict[str, Any], *, run: Path, seconds: float) -> LoopSumma
     """The last screen's figures, all of them read back from what the steps wrote."""
     from oa_compile.artifact.folder import open_run, read_inputs
     from oa_compile.hud.summary import Bounds, LaneCost, LoopSummary, SealedScore
+    from oa_compile.hud.swarm import SwarmSpend
     from oa_compile.hud.view import RunView
     from oa_compile.journal import read
 
@@ -144,7 +152,9 @@ def _summary(results: dict[str, Any], *, run: Path, seconds: float) -> LoopSumma
     journals = [run / "journal.jsonl", *run.glob("validate-*/journal.jsonl")]
     views = [RunView.of(read(path)) for path in journals]
     costs: dict[str, LaneCost] = {}
+    swarm = SwarmSpend()
     for view in views:
+        swarm.add(view.swarm)
         for lane in view.lanes:
             spend, before = view.spend(lane=lane), costs.get(lane, LaneCost(lane, 0, 0))
             costs[lane] = LaneCost(
@@ -173,4 +183,6 @@ def _summary(results: dict[str, Any], *, run: Path, seconds: float) -> LoopSumma
         artifact=results["optimize"]["artifact"],
         bundle=results["optimize"]["bundle"],
         next_command=f"oacompile diff {run} baseline best",
+        swarm=swarm,
+        premium=views[0].premium,
     )

@@ -26,6 +26,7 @@ class Spend:
     refused: int = 0
     failed: int = 0
     lost: int = 0
+    unused: int = 0
     in_flight: int = 0
     msat: int = 0
     tokens: int = 0

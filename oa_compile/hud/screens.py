@@ -17,6 +17,7 @@ from oa_compile.hud.panel import mark, score_text
 from oa_compile.hud.parts import facts, figures_table, money, screen, title, with_digest
 from oa_compile.hud.record import CandidateView, ForecastLine
 from oa_compile.hud.summary import Forecast, LaneCost, LoopSummary, RunEnd, SealedScore
+from oa_compile.hud.swarm import swarm_parts
 from oa_compile.hud.text import (
     DASH,
     ByWidth,
@@ -115,6 +116,7 @@ def run_screen(view: RunView, end: RunEnd) -> RenderableType:
         _val_scores(view),
         Text(),
         _happened(view),
+        *swarm_parts(view.swarm, rate=view.rate, premium=view.premium),
         Text(),
         facts(
             [
@@ -214,6 +216,7 @@ def loop_screen(summary: LoopSummary) -> RenderableType:
     parts += [
         Text(),
         _lane_costs(summary.costs, summary.rate),
+        *swarm_parts(summary.swarm, rate=summary.rate, premium=summary.premium),
         Text(),
         facts(
             [

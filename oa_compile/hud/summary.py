@@ -5,10 +5,11 @@ Plain values; whoever ends a step fills them in. An empty string or None means: 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from oa_compile.hud.record import ForecastLine
+from oa_compile.hud.swarm import Premium, SwarmSpend
 from oa_compile.money import Rate
 
 
@@ -88,3 +89,5 @@ class LoopSummary:
     artifact: str = ""
     bundle: str = ""
     next_command: str = ""
+    swarm: SwarmSpend = field(default_factory=SwarmSpend)
+    premium: Premium | None = None

@@ -40,6 +40,7 @@ from oa_compile.hud.record import (
     Status,
     shortest_ids,
 )
+from oa_compile.hud.swarm import Premium, SwarmSpend, read_premium
 from oa_compile.ledger import RUN, Caps
 from oa_compile.money import Rate
 
@@ -67,6 +68,9 @@ class RunView:
     forecast: tuple[ForecastLine, ...] = ()
     caps: dict[str, Caps] = field(default_factory=dict)
     rate: Rate = field(default_factory=lambda: read_rate({}))
+    premium: Premium | None = None
+    """What the verify stage's lane charges, if the settings say so."""
+    swarm: SwarmSpend = field(default_factory=SwarmSpend)
     candidates: dict[str, CandidateView] = field(default_factory=dict)
     evaluations: dict[tuple[int, str, str, str], Evaluation] = field(default_factory=dict)
     """All evaluations in order. A resumed run may tell one again, at no cost then: the first valid telling
@@ -132,6 +136,7 @@ class RunView:
                 self.run, self.command, self.program = event.run, event.command, event.program
                 self.optimizer, self.seed = event.optimizer, event.seed
                 self.caps, self.rate = read_caps(event.settings), read_rate(event.settings)
+                self.premium = read_premium(event.settings)
             case RunFinished():
                 self.status, self.reason = event.status, event.reason
                 self.artifact, self.results = event.artifact, event.results
@@ -148,20 +153,23 @@ class RunView:
         if held is not None:
             held.in_flight -= 1
         for spend in (self._in(event), self._total):
-            spend.calls += 1
+            spend.calls += event.calls
             spend.msat += event.msat
             spend.tokens += event.tokens
             match event.outcome:
                 case "ok":
-                    spend.answered += 1
+                    spend.answered += event.calls
+                case "unused":
+                    spend.unused += 1
                 case "refused":
                     spend.refused += 1
                 case "fault":
                     spend.failed += 1
                 case "lost":
                     spend.lost += 1
+        self.swarm.take(event)
         if event.outcome in {"ok", "refused"} and self.segments:
-            self.segments[-1].settled += 1
+            self.segments[-1].settled += event.calls
         if event.outcome == "fault":
             self.faults[event.fault] += 1
             self.last_fault = event.message
