@@ -1,6 +1,7 @@
 """What `doctor` looks at: each check is a row with what was found and the command that fixes it.
 
-Nothing here loads a model, imports DSPy or goes to the network.
+Nothing here loads a model, imports DSPy or goes to the network; what a swarm's lane needs is looked at by
+`checks_swarm`, which does connect to relays and a wallet that a config names.
 """
 
 from __future__ import annotations
@@ -11,33 +12,21 @@ import re
 import shutil
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
+from oa_compile.cli.check import Check, failed
 from oa_compile.errors import OacompileError, SpecError
 
 if TYPE_CHECKING:
     from oa_compile.spec.config import Config
     from oa_compile.spec.lanes import AnyLaneSpec
 
-Status = Literal["ok", "warn", "fail"]
-
 DISTRIBUTION = "oa-compile"
 LEAST_MEMORY = 1 << 30
 LEAST_DISK = 1 << 29
 
 _BOUND = re.compile(r"(>=|<=|==|!=|<|>)\s*([\d.]+)")
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One row. `fix` is a command or an edit; only rows that are not ok have one."""
-
-    name: str
-    status: Status
-    found: str
-    fix: str = ""
 
 
 def run_checks(budget: Path | None, *, program: Path | None) -> Iterator[Check]:
@@ -131,7 +120,7 @@ def _programs(program: Path | None) -> Iterator[Check]:
         try:
             loaded = load_program(path)
         except SpecError as error:
-            yield _failed(f"program {path}", error)
+            yield failed(f"program {path}", error)
             continue
         yield Check(f"program {loaded.spec.name}", "ok", str(loaded.path))
         if not loaded.spec.dataset:
@@ -145,7 +134,7 @@ def _programs(program: Path | None) -> Iterator[Check]:
         try:
             card = load_card(folder)
         except OacompileError as error:
-            yield _failed(name, error)
+            yield failed(name, error)
         else:
             yield Check(name, "ok", ", ".join(f"{split} {info.n}" for split, info in card.splits.items()))
 
@@ -156,7 +145,7 @@ def _config(budget: Path | None) -> Iterator[Check]:
     try:
         loaded = load_config(budget)
     except SpecError as error:
-        yield _failed("config", error)
+        yield failed("config", error)
         return
     config = loaded.config
     yield Check("config", "ok", str(budget) if budget else "the defaults and what is set around them")
@@ -166,7 +155,7 @@ def _config(budget: Path | None) -> Iterator[Check]:
 
 
 def _lane(config: Config, name: str) -> Iterator[Check]:
-    from oa_compile.spec.lanes import EmbeddedLaneSpec, FallbackLaneSpec
+    from oa_compile.spec.lanes import EmbeddedLaneSpec, FallbackLaneSpec, PylonLaneSpec
 
     spec: AnyLaneSpec = config.lanes[name]
     label = f"lane {name}"
@@ -174,6 +163,11 @@ def _lane(config: Config, name: str) -> Iterator[Check]:
         yield Check(label, "ok", f"{spec.kind}: {', '.join(spec.lanes)}")
         for member in spec.lanes:
             yield from _lane(config, member)
+        return
+    if isinstance(spec, PylonLaneSpec):
+        from oa_compile.cli.checks_swarm import swarm_checks
+
+        yield from swarm_checks(config, name, spec)
         return
     try:
         if isinstance(spec, EmbeddedLaneSpec):
@@ -186,15 +180,6 @@ def _lane(config: Config, name: str) -> Iterator[Check]:
             build_lanes(config, [name], secrets=os.environ.get)[name].close()
             found = f"{spec.kind}: {getattr(spec, 'model', spec.kind)}, ready to be asked"
     except OacompileError as error:
-        yield _failed(label, error)
+        yield failed(label, error)
     else:
         yield Check(label, "ok", found)
-
-
-def _failed(name: str, error: OacompileError) -> Check:
-    """A row from an error: its first diagnostic says more than its message."""
-    if isinstance(error, SpecError) and error.diagnostics:
-        first, more = error.diagnostics[0], len(error.diagnostics) - 1
-        found = f"{first.filename}:{first.row}:{first.column}: {first.message}"
-        return Check(name, "fail", found + (f" (and {more} more)" if more else ""), first.hint)
-    return Check(name, "fail", error.message, error.hint)

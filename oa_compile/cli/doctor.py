@@ -25,7 +25,8 @@ def doctor(
     """Say what is missing here, and the command that fixes it.
 
     Checks Python, packages, the machine, programs and datasets, the config and its lanes. Loads no
-    model and sends nothing. Exit code 2 when something has to be fixed before a run.
+    model and asks nobody anything, but connects to the relays and the wallet that a swarm's lane names.
+    Exit code 2 when something has to be fixed before a run.
     """
     from oa_compile.cli.checks import run_checks
 

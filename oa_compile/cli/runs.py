@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 RUNS = Path("runs")
 SWARM = "swarm"
 """Folder in a run's own, where a swarm of this machine keeps its books."""
+ASKED = "ask-"
+"""What the names of runs begin with that are one question."""
 MOST_RUNS = 20
 
 
@@ -37,7 +39,7 @@ def secret(name: str) -> str | None:
 def find_run(name: str, *, runs: Path = RUNS) -> Path:
     """A run's folder from its path, its name under `runs`, or ``latest``."""
     if name == "latest":
-        made = [path for path in runs.glob("*") if (path / "journal.jsonl").is_file()]
+        made = [path for path in runs.glob("*") if (path / "journal.jsonl").is_file() and _compiles(path)]
         if not made:
             raise UsageError(f"{runs}: there is no run yet", hint="`oacompile optimize` makes one")
         return max(made, key=lambda path: (path / "journal.jsonl").stat().st_mtime)
@@ -62,6 +64,11 @@ def records_of_runs(runs: Path, *, most: int = MOST_RUNS) -> Records:
             with contextlib.suppress(OacompileError, OSError):
                 merge(records, records_of(read(part)))
     return records
+
+
+def _compiles(run: Path) -> bool:
+    """Whether a run is a compile: a question of `swarm ask` has a journal too, and nothing to go on with."""
+    return not run.name.startswith(ASKED)
 
 
 @contextlib.contextmanager
