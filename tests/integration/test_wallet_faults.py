@@ -555,6 +555,20 @@ def test_a_till_knows_invoices_of_before_its_time(tmp_path: Path) -> None:
     over_till(tmp_path, body, paid_before=1)
 
 
+def test_a_till_that_did_not_see_it_asks_before_it_says_no(tmp_path: Path) -> None:
+    async def go() -> None:
+        server = await serve(tmp_path, {"alice": FUNDS, "bob": 0})
+        till = ClnTill(server.rpc_path("bob"))  # not open: it watches nothing
+        invoice = await till.invoice(10, label="1", description="", expiry_seconds=60)
+        assert not await till.wait_paid(invoice.payment_hash, seconds=0)
+        server.ledger.pay("alice", invoice.bolt11)
+        assert await till.wait_paid(invoice.payment_hash, seconds=0)
+        await till.close()
+        await server.close()
+
+    asyncio.run(go())
+
+
 def test_a_label_is_used_once(tmp_path: Path) -> None:
     async def body(_: LedgerServer, till: ClnTill) -> None:
         await till.invoice(10, label="1", description="", expiry_seconds=60)
@@ -719,6 +733,18 @@ def test_an_older_service_tells_no_state(tmp_path: Path) -> None:
         assert (await rig.wallet.look_up(invoice.payment_hash)).status == "pending"
         rig.ledger.thaw("bob")
         assert (await rig.wallet.look_up(invoice.payment_hash)).status == "complete"
+
+    over_nwc(tmp_path, body)
+
+
+def test_a_payment_we_are_making_is_never_unknown(tmp_path: Path) -> None:
+    async def body(rig: LedgerRig, service: NwcService) -> None:
+        rig.ledger.frozen.add("bob")
+        service.refusals["lookup_invoice"] = "NOT_FOUND"
+        invoice = await rig.invoice(1_000)
+        assert (await pay(rig, invoice, seconds=0.3)).status == "pending"
+        assert (await rig.wallet.look_up(invoice.payment_hash)).status == "pending"
+        assert (await rig.wallet.look_up("00" * 32)).status == "unknown"
 
     over_nwc(tmp_path, body)
 

@@ -201,13 +201,20 @@ def test_an_endless_text_is_refused_unread() -> None:
         decode("lnbcrt1" + "q" * 10**6)
 
 
-def resigned(fields: str, human: str = "lnbcrt10n", *, secret: bytes = SECRET) -> str:
-    """An invoice with these tagged fields in bech32's characters, rightly signed: no honest writer
-    makes some of these, so the codec's own parts are put together here.
+ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
+
+
+def resigned(fields: str, human: str = "lnbcrt10n", *, high: bool = False) -> str:
+    """An invoice with these tagged fields in bech32's characters, rightly signed, with the `high` one of the
+    two signatures there are if so wanted: no honest writer makes some of these, so the codec's own parts
+    are put together here.
     """
     words = b"".join([bech32.words_of(STAMP, size=7), bytes(ALPHABET.index(c) for c in fields)])
-    words += bech32.packed(NodeKey(secret).sign(bolt11._message(human, words)))
-    return bech32.encode(human, words)
+    signature = NodeKey(SECRET).sign(bolt11._message(human, words))
+    if high:
+        other = ORDER - int.from_bytes(signature[32:64], "big")
+        signature = signature[:32] + other.to_bytes(32, "big") + bytes([signature[64] ^ 1])
+    return bech32.encode(human, words + bech32.packed(signature))
 
 
 PAID_FOR = "pp5" + "q" * 52
@@ -238,9 +245,12 @@ def test_fields_of_a_wrong_size_and_unknown_ones_are_passed_over() -> None:
     assert (invoice.payee, invoice.payment_hash, invoice.payment_secret) == (PAYEE, "00" * 32, "")
 
 
-def test_a_payee_may_be_named() -> None:
+def test_a_payee_may_be_named_and_then_signs_in_one_way_only() -> None:
     named = "np4" + "".join(ALPHABET[word] for word in bech32.packed(bytes.fromhex(PAYEE)))
     assert decode(resigned(PAID_FOR + NOTE + named)).payee == PAYEE
+    assert decode(resigned(PAID_FOR + NOTE, high=True)).payee == PAYEE
+    with pytest.raises(InvoiceError, match="payee it names"):
+        decode(resigned(PAID_FOR + NOTE + named, high=True))
 
 
 @pytest.mark.parametrize("human", ["lnsb10n", "lnbc01u", "lnbc0u", "lnbc21000001", "ln10n", "lnbcrt1.5u"])
