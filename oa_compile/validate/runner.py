@@ -24,6 +24,7 @@ from oa_compile.artifact.manifest import (
     load_manifest,
     write_whole,
 )
+from oa_compile.chat import ChatRequest
 from oa_compile.dataset import SPLITS, Split, load_card, load_split
 from oa_compile.digest import digest_json, short
 from oa_compile.errors import DigestMismatch, Interrupted, OacompileError, StopRun, UsageError
@@ -291,18 +292,21 @@ class _Scoring:
         if any(isinstance(event, ForecastMade) for event in self.runtime.history):
             return
         calls = 2 * len(self.question.testset.records) * max(len(self.question.parent), 1)
+        # What a call costs before its first token: all of it where calls have one price.
+        each = self.runtime.lanes[self.question.lane].quote(ChatRequest(())).msat
         line = {
             "phase": "score",
             "stage": "validate",
             "role": "task",
             "lane": self.question.lane,
             "calls": calls,
+            "at_most": calls,
+            "tokens": 0,
+            "msat": calls * each,
+            "seconds": 0.0,
+            "cap": "",
         }
-        self.runtime.journal.append(
-            ForecastMade(
-                lines=[{**line, "at_most": calls, "tokens": 0, "msat": 0, "seconds": 0.0, "cap": ""}]
-            )
-        )
+        self.runtime.journal.append(ForecastMade(lines=[line]))
 
 
 def _without_floats(value: dict[str, Any]) -> dict[str, Any]:
