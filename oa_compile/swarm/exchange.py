@@ -95,7 +95,7 @@ class Exchange:
             return
         try:
             if event.kind == FEEDBACK_KIND:
-                feedback = read_feedback(event)
+                feedback = read_feedback(event, cipher=self.cipher)
                 self._saw(
                     "feedback", status=feedback.status, message=feedback.message, msat=feedback.amount_msat
                 )

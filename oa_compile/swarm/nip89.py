@@ -16,7 +16,7 @@ What we write. `[…]` marks what is left out when there is nothing to say.
            operator any text                          […] who runs it, in its own words
            tab      msat                              […] what it lets a customer owe
 
-What we read besides: a price in ``sat``; ``encrypted`` or ``operator`` as other providers write them; a
+What we read besides: a price in ``sat``; encryption or ``operator`` as other providers write them; a
 content that is no JSON (NIP-89 allows none). A price per token or in another currency is no price we know:
 the quote will say.
 """
@@ -45,6 +45,8 @@ Order = Literal["result-first", "pay-first", "tab", ""]
 """When a provider is paid; ``""`` where it does not say."""
 
 _IDENTIFIER = f"oacompile-{JOB_KIND}"
+_ENCRYPTS = ("encryptionSupported", "supportsEncryption")
+"""Ours, and nostr-dvm's."""
 _UNITS = {"": 1, "msat": 1, "msats": 1, "sat": MSAT_PER_SAT, "sats": MSAT_PER_SAT}
 
 
@@ -107,7 +109,7 @@ def read_handler(event: Event) -> Handler:
         order=_order(event.value("order") or ""),
         network=event.value("network") or "",
         operator=_operator(event),
-        encrypts=about.get("encryptionSupported") is True or event.first("encrypted") is not None,
+        encrypts=any(about.get(name) is True for name in _ENCRYPTS) or event.first("encrypted") is not None,
         tab_limit_msat=read_msat("".join(tab[1:2])) if tab else 0,
         created_at=event.created_at,
     )

@@ -38,8 +38,10 @@ alone is under the cipher; an empty answer is an empty content, because NIP-44 h
 
 What we read besides: ``top-k`` for ``top_k`` and the like; several ``i`` tags (their texts, joined, are one
 user message where there is no ``roles``); ``i`` of type ``prompt`` or none; output ``application/json`` for
-a JSON object. Of several tags or parameters of one name the first counts, except ``i`` and ``stop``. Usage
-or a finish reason that makes no sense reads as none: neither is worth an answer that was paid for.
+a JSON object; feedback on an encrypted job that is encrypted too, as nostr-dvm's is: its status, its amount
+and its words (``content``) are tags under the cipher. Of several tags or parameters of one name the first
+counts, except ``i`` and ``stop``. Usage or a finish reason that makes no sense reads as none: neither is
+worth an answer that was paid for.
 """
 
 from __future__ import annotations
@@ -274,15 +276,20 @@ def draft_feedback(request: Event, feedback: Feedback) -> Draft:
     return Draft(FEEDBACK_KIND, tags, "")
 
 
-def read_feedback(event: Event) -> Feedback:
+def read_feedback(event: Event, *, cipher: Cipher | None = None) -> Feedback:
     """What a 7000 says; its words are the status tag's, else the content. Raises ProtocolError, also for
-    a status that NIP-90 does not know.
+    a status that NIP-90 does not know, and for an encrypted one without the cipher to read it.
     """
     expect_kind(event, FEEDBACK_KIND)
+    job = _job(event)
+    if is_encrypted(event) and event.first("status") is None:
+        inside = read_json(_key(cipher).decrypt(event.pubkey, event.content), Tags)
+        said = next((tag[1] for tag in named(inside, "content")), "")
+        event = msgspec.structs.replace(event, tags=inside, content=said)
     tag = event.first("status") or []
     words = tag[2] if len(tag) > 2 else "" if is_encrypted(event) else event.content
     status = _status(tag[1] if len(tag) > 1 else "")
-    return Feedback(_job(event), status, words, *_amount(event))
+    return Feedback(job, status, words, *_amount(event))
 
 
 def _job_tags(job: Job) -> Tags:

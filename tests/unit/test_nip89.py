@@ -85,6 +85,11 @@ def test_a_plain_providers_announcement() -> None:
     )
 
 
+def test_nostr_dvm_has_a_word_of_its_own_for_encryption() -> None:
+    assert read_handler(announced([], '{"name":"DVM","supportsEncryption":true}')).encrypts
+    assert not read_handler(announced([], '{"name":"DVM","supportsEncryption":false}')).encrypts
+
+
 def test_a_pylons_announcement() -> None:
     tags = [["handler", "compute_provider"], ["capability", "text"], ["price", "10"]]
     handler = read_handler(announced(tags, '{"name":"Pylon","description":"local","icon_url":null}'))

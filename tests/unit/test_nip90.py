@@ -438,6 +438,35 @@ def test_feedback_may_have_its_words_in_the_content() -> None:
     assert read_feedback(event(FEEDBACK_KIND, sealed, "AgAA…")).message == ""
 
 
+def test_feedback_is_read_under_the_cipher_too() -> None:
+    """As nostr-dvm answers an encrypted job: all but `e` and `p` are tags in the ciphertext."""
+    tags = [["encrypted"], ["p", CUSTOMER.public], ["e", ID]]
+    inside = [
+        ["e", OTHER_ID],
+        ["status", "payment-required"],
+        ["amount", "1000", "lnbc1"],
+        ["content", "1 sat"],
+    ]
+    text = Envelope(PROVIDER).encrypt(CUSTOMER.public, json.dumps(inside))
+    sealed = event(FEEDBACK_KIND, tags, text, PROVIDER)
+    told = Feedback(ID, "payment-required", "1 sat", 1_000, "lnbc1")
+    assert read_feedback(sealed, cipher=Envelope(CUSTOMER)) == told
+    with pytest.raises(ProtocolError, match="no key"):
+        read_feedback(sealed)
+    with pytest.raises(ProtocolError, match="not for us"):
+        read_feedback(sealed, cipher=Envelope(PROVIDER))
+
+
+@pytest.mark.parametrize(
+    "inside", ["", "[]", "{}", "[[1]]", '[["content","1 sat"]]', '[["status","thrilled"]]']
+)
+def test_feedback_that_makes_no_sense_under_the_cipher_is_refused(inside: str) -> None:
+    text = Envelope(PROVIDER).encrypt(CUSTOMER.public, inside)
+    sealed = event(FEEDBACK_KIND, [["e", ID], ["encrypted"]], text, PROVIDER)
+    with pytest.raises(ProtocolError):
+        read_feedback(sealed, cipher=Envelope(CUSTOMER))
+
+
 # The request in the result.
 
 
