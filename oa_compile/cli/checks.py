@@ -11,7 +11,8 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -149,9 +150,19 @@ def _config(budget: Path | None) -> Iterator[Check]:
         return
     config = loaded.config
     yield Check("config", "ok", str(budget) if budget else "the defaults and what is set around them")
-    used = {lane for stage in config.stages.values() for lane in (stage.task, stage.proposer) if lane}
+    used = _lanes_of(config, {"compile", "validate"})
     for name in sorted(used):
         yield from _lane(config, name)
+    for name in sorted(_lanes_of(config, {"verify"}) - used):
+        for check in _lane(config, name):
+            found = f"{check.found} (only the verify stage uses it)"
+            yield replace(check, status="warn", found=found) if check.status == "fail" else check
+
+
+def _lanes_of(config: Config, stages: Collection[str]) -> set[str]:
+    """Names of the lanes that these stages use, where the config has them."""
+    named = [stage for name, stage in config.stages.items() if name in stages]
+    return {lane for stage in named for lane in (stage.task, stage.proposer) if lane}
 
 
 def _lane(config: Config, name: str) -> Iterator[Check]:

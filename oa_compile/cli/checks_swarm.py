@@ -91,6 +91,7 @@ def _cost(config: Config) -> int | None:
 
 def _lane(config: Config, name: str, spec: PylonLaneSpec) -> Iterator[Check]:
     """Whether the lane can be made: its keys and amounts."""
+    from oa_compile.hud.text import counted
     from oa_compile.lanes.build import build_lanes
 
     try:
@@ -98,7 +99,9 @@ def _lane(config: Config, name: str, spec: PylonLaneSpec) -> Iterator[Check]:
     except OacompileError as error:
         yield failed(f"lane {name}", error)
     else:
-        yield Check(f"lane {name}", "ok", f"{spec.kind}: {len(spec.relays)} relays, bid {spec.bid}")
+        yield Check(
+            f"lane {name}", "ok", f"{spec.kind}: {counted(len(spec.relays), 'relay')}, bid {spec.bid}"
+        )
 
 
 async def _connected(config: Config, name: str, spec: PylonLaneSpec) -> list[Check]:
@@ -250,5 +253,8 @@ def _eligible(config: Config, name: str, spec: PylonLaneSpec, census: Census) ->
         )
     reason, count = Counter(row.why_not for row in rows).most_common(1)[0]
     return Check(
-        label, "fail", f"{found}; {count} × {clean(reason)}", "raise the bid, or change whom the lane allows"
+        label,
+        "fail",
+        f"{found}; {count} × {clean(reason)}",
+        "raise the bid, or change `network` or `providers` of the lane",
     )

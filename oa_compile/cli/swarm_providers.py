@@ -142,7 +142,7 @@ def _record_json(record: ProviderRecord) -> dict[str, Any]:
 def _show(seen: list[_Seen], census: Census, target: Target, *, screen: Output) -> None:
     from rich.table import Table
 
-    from oa_compile.hud.text import counted, plain, shorten
+    from oa_compile.hud.text import clean, counted, plain, shorten
 
     where = ", ".join(target.spec.relays)
     if not seen:
@@ -150,20 +150,22 @@ def _show(seen: list[_Seen], census: Census, target: Target, *, screen: Output) 
         screen.note("other relays may know more: --relay; `oacompile swarm provide` serves a lane of yours")
     else:
         table = Table(box=None, pad_edge=False)
-        for title in ("provider", "name", "price", "paid", "models", "state", "record", "why not"):
-            table.add_column(title, no_wrap=title in {"provider", "price", "state"})
+        for title in ("provider", "name", "price", "paid", "state", "record", "models"):
+            table.add_column(title, no_wrap=title != "models")
         for handler, row, record in seen:
             table.add_row(
                 handler.provider[:16],
-                plain(shorten(handler.name, 20)),
+                plain(shorten(handler.name, 16)),
                 _price(handler),
                 handler.order or "–",
-                plain(shorten(", ".join(handler.models) or "any", 24)),
                 row.state,
                 "none yet" if record is None else _record(record),
-                plain(row.why_not),
+                plain(shorten(", ".join(handler.models) or "any", 40)),
             )
         screen.show(table, "", f"{counted(len(seen), 'provider')} on {where}")
+        for handler, row, _ in seen:
+            if row.why_not:
+                screen.show(f"{handler.provider[:16]}  gets no job: {clean(row.why_not)}")
     if census.passed_over:
         reasons = ", ".join(f"{number} {reason}" for reason, number in census.passed_over.items())
         screen.note(f"announcements passed over: {reasons}")
@@ -182,7 +184,7 @@ def _record(record: ProviderRecord) -> str:
     if record.failures:
         parts.append(f"{record.failures:,} failed")
     if record.lost_count:
-        parts.append(f"{record.lost_count:,} lost ({record.lost_msat:,} msat)")
+        parts.append(f"{record.lost_count:,} lost")
     if record.disagreed:
         parts.append(f"{record.disagreed:,} of {record.compared:,} disagreed")
     latency = record.latency_ms()

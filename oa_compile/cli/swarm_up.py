@@ -166,17 +166,13 @@ async def _watch(supervisor: Supervisor, counts: _Counts, *, screen: Output, liv
 
 
 def _show(ready: Ready, *, screen: Output) -> None:
-    from rich.table import Table
-
     from oa_compile.money import format_msat
     from oa_compile.swarm.supervisor import config_lines
 
     screen.show(
         f"relay    {', '.join(ready.relays)}", f"wallet   {ready.wallet}", f"kept in  {ready.folder}", ""
     )
-    table = Table(box=None, pad_edge=False)
-    for title in ("provider", "price", "paid", "public key"):
-        table.add_column(title, no_wrap=True)
-    for provider in ready.providers:
-        table.add_row(provider.name, format_msat(provider.price_msat), provider.order, provider.pubkey)
-    screen.show(table, "", "to use it, in a config:", "", config_lines(ready))
+    for provider in ready.providers:  # keys are copied: each on a line that nothing breaks
+        price = format_msat(provider.price_msat) if provider.price_msat else "free"
+        screen.show(f"{provider.name:<13}{price:<10}{provider.order:<14}{provider.pubkey}")
+    screen.show("", "to use it, in a config:", "", config_lines(ready))
