@@ -161,17 +161,19 @@ class LocalSwarm:
         try:
             return msgspec.json.decode(told, type=Ready)
         except msgspec.DecodeError as error:
-            raise self._died(_error_in(told) or "the swarm of this machine did not start") from error
+            said = _error_in(told)
+            if said:
+                raise LaneError(said, hint=self._hint()) from error
+            raise self._died("the swarm of this machine did not start") from error
 
     def _died(self, message: str) -> LaneError:
-        log = (self._folder or Path()) / LOG_NAME
-        last = tail(log)
-        if self._temporary:  # the file goes with the folder, what it says is kept here
-            return LaneError(message + (f":\n{last}" if last else ""), hint=_HINT)
-        return LaneError(f"{message}; {log} ends with:\n{last}" if last else message, hint=f"{_HINT}: {log}")
+        last = tail((self._folder or Path()) / LOG_NAME)
+        return LaneError(f"{message}; its log ends with:\n{last}" if last else message, hint=self._hint())
 
-
-_HINT = "`oacompile doctor` checks what it is made of; its log says more"
+    def _hint(self) -> str:
+        """The next step. A temporary folder's log goes with it."""
+        hint = "`oacompile doctor` checks what it is made of"
+        return hint if self._temporary else f"{hint}; its log is {self._folder}/{LOG_NAME}"
 
 
 def up_command(plan: Plan, folder: Path, *, throw_away: bool) -> list[str]:
