@@ -1,0 +1,1 @@
+"""What benchmarks/swarm.py is put together from: the swarm's processes, our lane, its peers, the clocks."""

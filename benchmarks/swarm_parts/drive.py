@@ -1,0 +1,69 @@
+"""Asking so many questions, so many at a time, and how long each took."""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class Measured:
+    """One round of one peer: seconds in all, and of each job; CPU seconds by kind of process."""
+
+    seconds: float
+    latencies: list[float]
+    cpu: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def jobs(self) -> int:
+        """How many."""
+        return len(self.latencies)
+
+    @property
+    def per_second(self) -> float:
+        """Jobs a second."""
+        return self.jobs / self.seconds
+
+    def quantile_ms(self, share: float) -> float:
+        """The latency that `share` of the jobs kept to, in milliseconds."""
+        return 1000 * sorted(self.latencies)[min(int(share * self.jobs), self.jobs - 1)]
+
+    def cpu_ms(self, kind: str) -> float:
+        """CPU time a job in the processes of that kind, in milliseconds."""
+        return 1000 * self.cpu.get(kind, 0.0) / self.jobs
+
+
+def drive(ask: Callable[[int], None], *, jobs: int, at_once: int, first: int) -> Measured:
+    """`ask` the questions `first` … from `at_once` threads. Raises what an ask raised."""
+    numbers = itertools.count(first)
+    latencies: list[float] = []
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            while (number := next(numbers)) < first + jobs and not errors:
+                began = time.perf_counter()
+                ask(number)
+                latencies.append(time.perf_counter() - began)
+        except BaseException as error:  # told to whoever waits for the threads
+            errors.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(at_once)]
+    start = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    seconds = time.perf_counter() - start
+    if errors:
+        raise errors[0]
+    return Measured(seconds, latencies)
+
+
+def median(values: list[float]) -> float:
+    """The median, 0 of nothing."""
+    return statistics.median(values) if values else 0.0
