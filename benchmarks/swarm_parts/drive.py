@@ -49,7 +49,7 @@ def drive(ask: Callable[[int], None], *, jobs: int, at_once: int, first: int) ->
                 began = time.perf_counter()
                 ask(number)
                 latencies.append(time.perf_counter() - began)
-        except BaseException as error:  # told to whoever waits for the threads
+        except BaseException as error:  # noqa: BLE001  told to whoever waits for the threads
             errors.append(error)
 
     threads = [threading.Thread(target=work) for _ in range(at_once)]

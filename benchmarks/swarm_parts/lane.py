@@ -1,4 +1,4 @@
-"""Our lane as a run uses it: a PylonLane behind the desk of calls, a journal on the disk, caps in the ledger."""
+"""Our lane as a run uses it: behind the desk of calls, with a journal on the disk and caps in the ledger."""
 
 from __future__ import annotations
 

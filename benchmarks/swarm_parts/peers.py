@@ -51,7 +51,8 @@ async def nostr_sdk_client(
         future = waiting[job] = asyncio.get_running_loop().create_future()
         await client.send_event(event)
         result = await future
-        assert result.verify() and result.author() == authors[provider]
+        assert result.verify()
+        assert result.author() == authors[provider]
         assert result.content() == f"answer to question {number}", result.content()
 
     try:

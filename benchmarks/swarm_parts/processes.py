@@ -233,7 +233,7 @@ async def echo() -> None:
             await connection.send(message)
 
     async with serve_websocket(back, "127.0.0.1", 0, compression=None, max_queue=1024) as server:
-        _say({"url": "ws://127.0.0.1:%d" % server.sockets[0].getsockname()[1]})
+        _say({"url": f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"})
         await asyncio.to_thread(sys.stdin.read)
 
 

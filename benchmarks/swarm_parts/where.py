@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,7 @@ def split(
             continue
         mine |= {name: at for name, at in noted.items() if name != "last" or noted["last"] > noted["first"]}
         known = sorted((at, name) for name, at in mine.items() if name in STEPS or name == "began")
-        for (before, _), (at, name) in zip(known, known[1:], strict=False):
+        for (before, _), (at, name) in pairwise(known):
             gaps.setdefault(name, []).append(1000 * (at - before))
     found = {name: median(gaps[name]) for name in sorted(gaps, key=list(STEPS).index)}
     return found | {name: 1000 * median(values) for name, values in parts.items() if values}
