@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -66,7 +67,7 @@ def ask(
         raise UsageError(
             "what is it paid with?", hint="--wallet <lightning-rpc socket>, or --budget with a [wallet]"
         )
-    network = _network(wallet) if wallet is not None else ""
+    network = None if wallet is None else partial(_network, wallet)
     target = find_target(budget, relay, wallet=wallet, network=network, changes=changes)
     folder = runs / f"{ASKED}{datetime.now(UTC).strftime('%Y%m%d-%H%M%S')}-{tokens.token_hex(2)}"
     life = _Life(screen, json=json)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -30,11 +30,12 @@ def find_target(
     relays: Sequence[str] | None,
     *,
     wallet: Path | None = None,
-    network: str = "",
+    network: Callable[[], str] | None = None,
     changes: dict[str, Any] | None = None,
 ) -> Target:
     """The lane of kind ``pylon`` that a config's stages use (else its first), or one made of `relays`, or of
-    none. `changes` are settings of the lane that were typed. Raises UsageError, SpecError.
+    none. `network` tells which Lightning network the wallet is on; `changes` are settings of the lane that
+    were typed. Raises UsageError, SpecError.
     """
     from oa_compile.spec.budget import BudgetSpec, MoneySpec
     from oa_compile.spec.config import WalletSpec
@@ -43,8 +44,8 @@ def find_target(
         raise UsageError("--budget names relays and wallet: leave out --relay and --wallet")
     if budget is None:
         settings: dict[str, Any] = {"relays": tuple(relays or ()), "max_tokens": 256, "temperature": 0.7}
-        if network:
-            settings["network"] = network
+        if network is not None:
+            settings["network"] = network()
         spec = _spec({"kind": "pylon", **settings, **(changes or {})})
         paid = WalletSpec() if wallet is None else WalletSpec(kind="cln", rpc=str(wallet))
         return Target("swarm", spec, paid, MoneySpec().rate, BudgetSpec())
