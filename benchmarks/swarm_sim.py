@@ -5,7 +5,7 @@
 
 What is real: the customer (errands, exchanges, payments, settlements, tabs), the market and its settings,
 NIP-90 events with true keys and signatures, BOLT11 invoices and preimages. What is simulated: time, which is
-virtual, the relay, the providers and Lightning; the table of kinds of providers and all distributions stand in
+virtual, the relay, the providers and Lightning; the kinds of providers and all distributions are told in
 `benchmarks/sim/world.py`, `relay.py` and `lightning.py`. Every policy meets the same providers, and the same
 seed gives the same figures to the last digit.
 

@@ -82,6 +82,7 @@ class Forgetful(Market):
         model: str = "",
         without: Collection[str] = (),
         other_operators_than: Collection[str] = (),
+        witness: bool = False,
     ) -> Offer | None:
         barred = {*without, *other_operators_than}
         for number in range(len(self._order)):
@@ -104,6 +105,9 @@ class Forgetful(Market):
 
     def judged(self, pubkey: str, now: float, *, agreed: bool) -> None:
         pass
+
+    def vouched(self, pubkey: str) -> bool:
+        return True
 
     def hedge_after(self, pubkey: str) -> float:
         return self.choice.hedge_ceiling_seconds

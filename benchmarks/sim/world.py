@@ -11,7 +11,7 @@ Kinds, and the share of all providers each has:
 | slow      | 8 %   | the same, six times as slow |
 | flaky     | 8 %   | errors on 30 % of the jobs, is silent on 10 % |
 | dead      | 7 %   | announced itself once, and never says anything |
-| thief     | 3 %   | says pay-first, takes the money, is silent; after 1 … 8 payments it comes back under a new key |
+| thief     | 3 %   | says pay-first, takes the money, is silent; after 1 … 8 payments it has a new key |
 | turncoat  | 2 %   | says result-first, and is a thief all the same |
 | builder   | 2 %   | says pay-first and is honest for 2 … 40 jobs, then a thief |
 | liar      | 4 %   | answers at once, with words of its own: always (half of them), or for 30 % of the jobs |

@@ -21,12 +21,15 @@ class Choice:
     flight slows a job down. `memory` is the weight that an outcome keeps with each later one.
     `latency_seconds` is expected where nothing is known.
 
-    Trust: a provider has at most `newcomer_bids` at stake, and one more for each answer: leaving with the
-    money never pays for having earned the trust. Until `trusted_after` answers it has at most
+    Trust: a provider has at most `newcomer_bids` at stake, and besides what its answers earned it: leaving
+    with the money never pays for having earned the trust. Until `trusted_after` answers it has at most
     `newcomer_jobs` in flight, and two more for each answer; and all such providers together have at most
     `risk_bids` at stake or lost, growing back by `risk_bids_per_minute`: nobody steals more than that,
     however many keys he makes. Those who have not answered once, or are on trial, get at most
     `newcomer_share` of the jobs while there are others.
+
+    Audits: where there are any, the answers of a provider are audited until it was compared
+    `vouched_after` times: a crowd of cheap keys would else have its first wrong answers for nothing.
 
     Rest: `rest_seconds` after two failures running, `distrust_seconds` after a loss or when more than
     `most_disagreement` of the answers disagree; times `rest_growth` each time, up to `rest_most_seconds`.
@@ -47,6 +50,7 @@ class Choice:
     newcomer_share: float = 0.1
     risk_bids: float = 20.0
     risk_bids_per_minute: float = 2.0
+    vouched_after: int = 3
     rest_seconds: float = 5.0
     distrust_seconds: float = 300.0
     rest_growth: float = 3.0

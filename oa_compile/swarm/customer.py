@@ -179,22 +179,29 @@ class Customer:
         """
         return await Errand(self, asked).run(attempt)
 
-    async def choose(self, *, without: Sequence[str] = (), operators: Sequence[str] = ()) -> Offer | None:
+    async def choose(
+        self, *, without: Sequence[str] = (), operators: Sequence[str] = (), witness: bool = False
+    ) -> Offer | None:
         """The provider to be asked next; waits while all who may be asked have their hands full. None if
-        nobody is left. A provider in `without` is asked again only where there is no other.
+        nobody is left. A provider in `without` is asked again only where there is no other; a `witness`
+        is drawn by lot.
         """
         until = self.loop_time() + self.terms.deadline
         while True:
-            offer, again = self._choice(without, operators)
+            offer, again = self._choice(without, operators, witness=witness)
             now = self.loop_time()
             if offer is not None or again is None or now >= until:
                 return offer
             await self.change(min(again, until) - now)
 
-    def _choice(self, without: Sequence[str], operators: Sequence[str]) -> tuple[Offer | None, float | None]:
+    def _choice(
+        self, without: Sequence[str], operators: Sequence[str], *, witness: bool
+    ) -> tuple[Offer | None, float | None]:
         """Who is asked now, and when to look again if nobody is (None: waiting does not help)."""
         now, model = self.loop_time(), self.terms.model
-        offer = self.market.choose(now=now, model=model, without=without, other_operators_than=operators)
+        offer = self.market.choose(
+            now=now, model=model, without=without, other_operators_than=operators, witness=witness
+        )
         if offer is None and without and not operators:
             offer = self.market.choose(now=now, model=model)
             without = ()
@@ -225,7 +232,8 @@ class Customer:
             nonce=secrets.token_hex(8),
             tab=on_tab,
         )
-        exchange = self.start(job, attempt, why)
+        answers_first = offer.handler.order == "result-first"
+        exchange = self.start(job, attempt, why, answers_first=answers_first)
         if on_tab and tabs is not None:
             tabs.expect(offer.provider, price)
             exchange.done.add_done_callback(lambda _done: tabs.expected(offer.provider, price))
@@ -233,7 +241,7 @@ class Customer:
         exchange.done.add_done_callback(lambda _done: self._ended(exchange))
         return exchange
 
-    def start(self, job: Job, attempt: Intends, why: Why) -> Exchange:
+    def start(self, job: Job, attempt: Intends, why: Why, *, answers_first: bool = False) -> Exchange:
         """Sign a job and wait for what becomes of it."""
         cipher = self.cipher if self.terms.encrypt else None
         event = self.keys.sign(draft_job(job, cipher=cipher), created_at=int(self.now()))
@@ -249,6 +257,7 @@ class Customer:
             deadline=self.terms.deadline,
             on_tab=job.tab,
             settles=job.settles,
+            answers_first=answers_first,
             observe=self.observe,
         )
         self.observe("sent", {"job": event.id, "provider": job.provider, "why": why, "msat": job.bid_msat})

@@ -64,10 +64,10 @@ class Errand:
 
     async def run(self, attempt: Attempt) -> ChatAnswer:
         """The answer. Raises JobFault when nobody gave one, BudgetExhausted when a cap is in the way."""
-        if self._asked.lot >= self._customer.terms.audit:
-            found = await self._seek(attempt, "first")
-            return self._take(found)
-        return await self._audited(attempt)
+        found = await self._seek(attempt, "first")
+        if self._is_audited(found):
+            return await self._audited(found)
+        return self._take(found)
 
     # -- one answer ------------------------------------------------------------------------------
 
@@ -93,7 +93,7 @@ class Errand:
         raise _exhausted(faults)
 
     async def _begin(self, attempt: Attempt, why: Why, *, beside: tuple[str, ...] = ()) -> _Open | None:
-        offer = await self._customer.choose(without=self._tried, operators=beside)
+        offer = await self._customer.choose(without=self._tried, operators=beside, witness=bool(beside))
         if offer is None:
             return None
         self._tried.append(offer.provider)
@@ -201,9 +201,15 @@ class Errand:
 
     # -- audits ----------------------------------------------------------------------------------
 
-    async def _audited(self, attempt: Attempt) -> ChatAnswer:
+    def _is_audited(self, found: _Found) -> bool:
+        """By lot; and always while nobody has borne out the provider, unless there are no audits at all."""
+        share = self._customer.terms.audit
+        if self._asked.lot < share:
+            return True
+        return share > 0 and not self._customer.market.vouched(found.offer.provider)
+
+    async def _audited(self, first: _Found) -> ChatAnswer:
         """Two providers answer; a third decides where they disagree, and the odd one out is told so."""
-        first = await self._seek(attempt, "first")
         found = [first]
         try:
             for _ in range(2):

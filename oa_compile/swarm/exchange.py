@@ -67,6 +67,8 @@ class Exchange:
     """Seconds until it is given up, and half of that again after paying."""
     on_tab: bool = False
     settles: tuple[str, ...] = ()
+    answers_first: bool = False
+    """The provider announced that it is paid after its answer, and is held to that."""
     observe: Observe = unobserved
     loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
     done: asyncio.Future[Ended] = field(init=False)
@@ -114,6 +116,9 @@ class Exchange:
             self._fail(fault)
             return
         if not self._agreed(feedback.amount_msat) or feedback.status != "payment-required":
+            return
+        if self.answers_first and not self.settles:
+            self._fail(JobFault("malformed", "the provider announced to answer first, and asks for money"))
             return
         # A second demand for money, or one after the result, is passed over: one job, one payment.
         if self._paying is None and self._result is None:
@@ -198,8 +203,8 @@ class Exchange:
             self._end()
         elif self._result is not None:
             self._end(answer=self._result.answer)
-        elif self._superseded:
-            self._end(fault=_superseded())
+        # What is paid for is waited for, also when another was faster: to leave would make an honest
+        # provider a thief.
 
     # -- the end ---------------------------------------------------------------------------------
 

@@ -145,9 +145,11 @@ class Market:
         return min(max(prices, default=self.bid_msat), self.bid_msat)
 
     def _stake(self, pubkey: str, price: int) -> int:
-        """What is paid there before the answer; of an order nobody announced, the price."""
+        """What may be paid there before the answer: nothing only where the customer holds the provider to
+        answering first. Who offers a tab may ask for money first beyond it.
+        """
         handler = self._roster.fit.get(pubkey)
-        return price if handler is None or handler.order in {"", "pay-first"} else 0
+        return price if handler is None or handler.order != "result-first" else 0
 
     def _cost(self, pubkey: str, standing: Standing) -> float:
         price = self.price(pubkey)
@@ -181,13 +183,19 @@ class Market:
         model: str = "",
         without: Collection[str] = (),
         other_operators_than: Collection[str] = (),
+        witness: bool = False,
     ) -> Offer | None:
         """The provider for one job, or None (then see `outlook`). `without` are pubkeys,
         `other_operators_than` operators as offers name them. Nothing is counted until `began`.
+
+        A `witness` against others' answers is drawn by lot: by what they cost, a ring that undercuts
+        everybody would judge itself.
         """
         self._turn(now)
         known, others = self._shelves.of(model)
         barred = _Barred(without, other_operators_than)
+        if witness and (drawn := self._witness(known, others, barred)) is not None:
+            return self._offer_of(drawn)
         best = next(self._free(known, barred), None)
         if best is None or self._trials >= _WHOLE:
             # Spent on the draw, not on the job: the better the best, the rarer the trials.
@@ -219,6 +227,16 @@ class Market:
         if drawn is None or (best is not None and drawn[0] >= self._cost(best, self._standing(best))):
             return best
         return drawn[1]
+
+    def _witness(self, known: Shelf, others: Shelf, barred: _Barred) -> str | None:
+        """Somebody by lot, if there is one: others have borne it out, or nobody knows it yet."""
+        some = self._lots(known, barred)
+        vouched = [pubkey for pubkey in some if self._standing(pubkey).vouched]
+        return next(iter(vouched or self._lots(others, barred) or some), None)
+
+    def vouched(self, pubkey: str) -> bool:
+        """Whether its answers may be taken without another one beside them, but for an audit by lot."""
+        return self._standing(pubkey).vouched
 
     def _lots(self, shelf: Shelf, barred: _Barred) -> list[str]:
         """A few of a shelf by lot, those of them that may be asked."""

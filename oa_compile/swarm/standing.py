@@ -72,6 +72,10 @@ class Standing:
     agreed: float = 0.0
     disagreed: float = 0.0
     pace: Pace = field(default_factory=Pace)
+    compared: int = 0
+    """How often an answer of its was held against others'."""
+    earned_msat: int = 0
+    """What it was paid for answers."""
     charged_msat: int | None = None
     """The price of its last answer."""
     streak: int = 0
@@ -98,6 +102,8 @@ class Standing:
         made.answered = record.answered
         made.successes = record.answered * scale
         made.failures = (record.failures + _LOSS * record.lost_msat / bid_msat) * scale
+        made.compared = record.compared
+        made.earned_msat = max(record.paid_msat - record.lost_msat, 0)
         made.agreed = (record.compared - record.disagreed) * compared
         made.disagreed = record.disagreed * compared
         made.struck = record.lost_msat * 10 > record.paid_msat
@@ -147,6 +153,11 @@ class Standing:
     def trusted(self) -> bool:
         """It has answered enough: it may have many jobs, and what it has at stake is its own matter."""
         return self.known and self.answered >= self.choice.trusted_after
+
+    @property
+    def vouched(self) -> bool:
+        """Others' answers have borne it out often enough."""
+        return self.known and self.compared >= self.choice.vouched_after
 
     @property
     def limit(self) -> int:
@@ -212,7 +223,7 @@ class Standing:
     @property
     def stake_limit(self) -> float:
         """The most msat it may have at stake."""
-        return self.bid_msat * (self.choice.newcomer_bids + self.answered)
+        return self.bid_msat * self.choice.newcomer_bids + self.earned_msat
 
     def begin(self, now: float, stake_msat: int) -> Begun:
         """One more job is in flight, with that much at stake."""
@@ -253,6 +264,7 @@ class Standing:
 
     def judge(self, *, agreed: bool, now: float) -> None:
         """An answer of its was held against others'."""
+        self.compared += 1
         self.agreed = self.agreed * self.choice.memory + agreed
         self.disagreed = self.disagreed * self.choice.memory + (not agreed)
         if not agreed and not self.dependable:
@@ -266,6 +278,7 @@ class Standing:
         self._tired_until = -math.inf
         self._heard_at = now
         self.charged_msat = outcome.msat
+        self.earned_msat += outcome.msat
         self.pace.learn(outcome.latency_seconds / self._slower(job.load))
 
     def _fail(self, job: Begun, now: float, *, weight: float = 1.0) -> None:

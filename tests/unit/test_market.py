@@ -540,7 +540,7 @@ def test_an_order_that_nobody_announced_may_be_pay_first() -> None:
         offer = seen.choose(now=0, without=[key(other) for other in "abcd" if other != name])
         assert offer is not None
         stakes[name] = offer.stake_msat
-    assert stakes == {"a": 5, "b": 5, "c": 0, "d": 0}
+    assert stakes == {"a": 5, "b": 5, "c": 0, "d": 5}
 
 
 @pytest.mark.parametrize("seed", range(3))
