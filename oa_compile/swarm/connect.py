@@ -6,14 +6,15 @@ process's loop.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from oa_compile.errors import UsageError
+from oa_compile.errors import LaneError, UsageError
 from oa_compile.money import Rate, parse_amount
 from oa_compile.spec.config import WalletSpec
 from oa_compile.spec.lanes import PylonLaneSpec
@@ -32,6 +33,8 @@ from oa_compile.swarm.seal import SealCipher
 from oa_compile.swarm.settlement import Settlements
 from oa_compile.swarm.tab import Tabs, TabTerms
 from oa_compile.swarm.wallet import Payment, Wallet
+
+Result = TypeVar("Result")
 
 KEY_NAME = "nostr.key"
 OPENING_SECONDS = 60.0
@@ -171,7 +174,7 @@ class Connection:
         if self.settings.tab.jobs:
             settlements = Settlements(Tabs(self.settings.tab, receipts=receipts), reserve=self._settle)
         opening = self._open(wallet, relays, settlements, set(hashes))
-        self._customer = self._loop.run(opening, seconds=OPENING_SECONDS)
+        self._customer = self._wait(opening, what="connecting to the swarm")
         return self._customer
 
     async def _open(
@@ -223,7 +226,17 @@ class Connection:
 
     def look_up(self, payment_hash: str) -> Payment:
         """What the wallet says of a payment. Raises LaneError."""
-        return self._loop.run(self._opened_wallet().look_up(payment_hash), seconds=OPENING_SECONDS)
+        asking = self._opened_wallet().look_up(payment_hash)
+        return self._wait(asking, what="asking the wallet about a payment")
+
+    def _wait(self, work: Coroutine[Any, Any, Result], *, what: str) -> Result:
+        try:
+            return self._loop.run(work, seconds=OPENING_SECONDS)
+        except TimeoutError as error:
+            raise LaneError(
+                f"{what} took more than {OPENING_SECONDS:.0f} s",
+                hint="see `oacompile doctor` with this config, and go on with --resume",
+            ) from error
 
     def _opened_wallet(self) -> Wallet:
         with self._lock:
@@ -256,11 +269,13 @@ class Connection:
     def close(self) -> None:
         """Let go of everything that was opened. Safe to call twice."""
         customer, self._customer = self._customer, None
-        if customer is not None:
-            self._loop.run(customer.close(seconds=CLOSING_SECONDS), seconds=2 * CLOSING_SECONDS)
         wallet, self._wallet = self._wallet, None
-        if wallet is not None:
-            self._loop.run(wallet.close(), seconds=CLOSING_SECONDS)
+        # What will not close in time goes with the process: all that matters is in the journal.
+        with contextlib.suppress(TimeoutError):
+            if customer is not None:
+                self._loop.run(customer.close(seconds=CLOSING_SECONDS), seconds=2 * CLOSING_SECONDS)
+            if wallet is not None:
+                self._loop.run(wallet.close(), seconds=CLOSING_SECONDS)
         local, self._local = self._local, None
         if local is not None:
             local.close()
