@@ -33,6 +33,7 @@ from __future__ import annotations
 import hashlib
 import math
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -112,9 +113,11 @@ class Profile:
 class World:
     """All providers of one seed, and what is right."""
 
-    def __init__(self, *, providers: int, seed: int) -> None:
+    def __init__(self, *, providers: int, seed: int, kinds: Sequence[Kind] = ()) -> None:
+        """The first providers are of `kinds`, whatever was drawn for them."""
         self.seed = seed
-        self.profiles = [draw(index, seed) for index in range(providers)]
+        forced: list[Kind | None] = [*kinds, *[None] * providers]
+        self.profiles = [draw(index, seed, kind=forced[index]) for index in range(providers)]
 
     @cached_property
     def announcements(self) -> list[Event]:
