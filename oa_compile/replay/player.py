@@ -28,13 +28,14 @@ from oa_compile.errors import (
 )
 from oa_compile.events import Evaluated, Line, RunFinished, RunStarted
 from oa_compile.journal import Listener, read
-from oa_compile.lanes.lane import Account, Lane, Quote
+from oa_compile.lanes.lane import Account, Books, Lane, Payer, Quote, Spent
 from oa_compile.lanes.recorded import RecordedLane, Recording, divergence, recorded_answers
 from oa_compile.optimize.driver import Outcome, run_compile, started_event
 from oa_compile.optimize.plan import Plan, make_plan
 from oa_compile.optimize.recorder import RecordedSearch
 from oa_compile.signatures.build import python_files
 from oa_compile.spec.load import load_program
+from oa_compile.swarm.attempt import Intent
 
 LaneFactory = Callable[[Plan], Mapping[str, Lane]]
 
@@ -173,7 +174,7 @@ def replay_live(
         stage = RunFolder(target)
         built = lanes(plan)
         first = _FirstLive(recorded.recording)
-        watched = {name: _WatchedLane(lane, first) for name, lane in built.items()}
+        watched = {name: _watched(lane, first) for name, lane in built.items()}
         own = started_event(plan, run=stage.name, lanes=built)
         if own.lanes != recorded.started.lanes:
             first.message = f"the lanes changed from {recorded.started.lanes} to {own.lanes}"
@@ -221,6 +222,27 @@ class _WatchedLane:
 
     def close(self) -> None:
         self._lane.close()
+
+
+class _WatchedPayer(_WatchedLane):
+    """The same for a lane that pays. Fulfils Payer."""
+
+    def __init__(self, lane: Lane, payer: Payer, first: _FirstLive) -> None:
+        super().__init__(lane, first)
+        self._payer = payer
+
+    def take_up(self, books: Books) -> None:
+        self._payer.take_up(books)
+
+    def reconcile(self, intent: Intent, *, written: float) -> Spent | None:
+        return self._payer.reconcile(intent, written=written)
+
+    def settle(self) -> None:
+        self._payer.settle()
+
+
+def _watched(lane: Lane, first: _FirstLive) -> _WatchedLane:
+    return _WatchedPayer(lane, lane, first) if isinstance(lane, Payer) else _WatchedLane(lane, first)
 
 
 def _stage(folder: RunFolder, target: Path, *, program: Path | None) -> RunFolder:

@@ -18,7 +18,7 @@ from oa_compile.errors import UsageError
 from oa_compile.events import Attempt, PaymentIntended, Reserved, RunFinished
 from oa_compile.journal import events, read
 from oa_compile.swarm.event import Keys
-from tests.support.cli import SCRIPT, environment
+from tests.support.cli import ROOT, SCRIPT, environment
 from tests.support.local_swarm import LANE
 from tests.support.pylon_lane import PRICE, PylonWorld, pylon_world
 
@@ -293,6 +293,27 @@ def test_a_lane_for_the_verify_stage_alone_is_no_reason_not_to_run(
     _code, found = rows(run, "two.toml")
     assert found["lane p"]["status"] == "warn"
     assert "only the verify stage" in found["lane p"]["found"]
+
+
+# -- a compile on the shipped config -------------------------------------------------------------
+
+
+def test_the_shipped_config_is_forecast_in_msat_with_nothing_started(run: Run) -> None:
+    args = ("--budget", str(ROOT / "configs" / "swarm.toml"), "--dry-run", "--json")
+    code, out, err = run("optimize", str(ROOT / "programs" / "tool-selection"), *args)
+    assert (code, err) == (0, "")
+    told = json.loads(out)
+    assert told["msat"] == 25 * told["calls"] > 0, "the bid and the largest fee for each"
+    assert {line["lane"] for line in told["lines"]} == {"swarm"}
+    assert told["cap"] == ""
+
+
+def test_a_forecast_needs_no_keys(run: Run) -> None:
+    text = (ROOT / "configs" / "swarm.toml").read_text(encoding="utf-8")
+    named = text.replace('kind = "pylon"\n', 'kind = "pylon"\nkey_env = "NOT_SET_ANYWHERE"\n', 1)
+    Path("keyed.toml").write_text(named, encoding="utf-8")
+    args = ("--budget", "keyed.toml", "--dry-run", "--json")
+    assert run("optimize", str(ROOT / "programs" / "tool-selection"), *args)[0] == 0
 
 
 # -- up and provide, as processes ----------------------------------------------------------------

@@ -14,9 +14,10 @@ from oa_compile.artifact.manifest import load_manifest
 from oa_compile.errors import DigestMismatch, Divergence, ExitCode, UsageError
 from oa_compile.events import Attempt, RunFinished
 from oa_compile.journal import read
-from oa_compile.lanes.lane import Lane
+from oa_compile.lanes.lane import Books, Lane, Spent
 from oa_compile.optimize.plan import Plan
 from oa_compile.replay.player import replay, replay_live
+from oa_compile.swarm.attempt import Intent
 from tests.support.cli import python
 from tests.support.world import RuleLane, make_config, new_run, run
 
@@ -199,6 +200,28 @@ def test_until_divergence_makes_no_call_where_there_is_none(made: RunFolder, tmp
     assert played.identical
     assert played.diverged == ""
     assert live.lane.sent == []
+
+
+class PayingLane(RuleLane):
+    """A lane that keeps books, as one that pays does."""
+
+    books: Books | None = None
+
+    def take_up(self, books: Books) -> None:
+        self.books = books
+
+    def reconcile(self, intent: Intent, *, written: float) -> Spent | None:
+        raise AssertionError
+
+    def settle(self) -> None:
+        pass
+
+
+def test_a_lane_that_pays_is_given_the_new_run_s_books(made: RunFolder, tmp_path: Path) -> None:
+    lane = PayingLane()
+    replay_live(made.bundle, tmp_path / "live", lanes=lambda _plan: {"local": lane})
+    assert lane.books is not None
+    assert list(lane.books.payment_hashes()) == []
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
