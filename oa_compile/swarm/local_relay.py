@@ -1,8 +1,9 @@
 """A relay of our own, in this process: nostr-sdk's LocalRelay.
 
-Owns its settings, because the library's own are made for guests (60 events a minute). What it refuses stays
-as it is: events over 65,536 bytes. Its events are in memory, or in an LMDB folder and then there again
-after a restart.
+Owns its settings, because the library's own are made for guests (60 events a minute). Its events are in
+memory, or in an LMDB folder and then there again after a restart. What no setting moves, each a connection:
+events over 65,536 bytes are refused; after 1,200 requests a minute the next is closed with
+``rate-limited:``; after 6,000 messages a minute it hangs up without a word, and may be called again at once.
 """
 
 from __future__ import annotations

@@ -46,8 +46,10 @@ MAX_UNSENT_BYTES = 16 * 2**20
 QUEUE_MESSAGES = 1024
 FIRST_DELAY, LAST_DELAY = 0.1, 30.0
 """Seconds until a lost connection is tried again, doubled each time."""
-STEADY_SECONDS = 5.0
-"""A connection that lived this long makes the next delay the first one again."""
+STEADY_SECONDS, STEADY_MESSAGES = 5.0, 100
+"""A connection that lived so long, or brought so much, makes the next delay the first one again: some
+relays hang up on whoever says a lot, and are there again at once.
+"""
 NOTE_CHARACTERS = 200
 
 _log = logging.getLogger(__name__)
@@ -193,7 +195,7 @@ class Relay:
         loop = asyncio.get_running_loop()
         delay = FIRST_DELAY
         while True:
-            started = loop.time()
+            started, messages = loop.time(), self.counts.messages
             try:
                 connection = await self._connect()
             except (OSError, WebSocketException, UnicodeError) as error:
@@ -205,7 +207,8 @@ class Relay:
                     self._connection = None
                     self._requests.lost()
                     await connection.close()
-                if loop.time() - started >= STEADY_SECONDS:
+                steady = loop.time() - started >= STEADY_SECONDS
+                if steady or self.counts.messages - messages >= STEADY_MESSAGES:
                     delay = FIRST_DELAY
             await asyncio.sleep(delay * random.uniform(0.5, 1.0))
             delay = min(LAST_DELAY, 2 * delay)

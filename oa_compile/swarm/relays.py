@@ -21,6 +21,7 @@ import contextlib
 import hashlib
 import itertools
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from oa_compile.errors import LaneError, UsageError
@@ -40,6 +41,8 @@ FETCH_MOST = 20_000
 """Events taken for one request: a relay that never ends is ended."""
 FETCH_AT_ONCE = 8
 """Requests for stored events at one relay at once."""
+FETCH_RETRY = 0.5
+"""Seconds until a request is made again that was one too many for the relay's taste."""
 
 
 def split_filter(wanted: Filter) -> list[Filter]:
@@ -86,6 +89,13 @@ class Seen:
             self._old, self._young = self._young, set()
         self._young.add(digest)
         return True
+
+
+class _Stored(NamedTuple):
+    """What a relay had for one request: how many events, and why it sent no more (nothing: that was all)."""
+
+    events: int
+    reason: str
 
 
 class Relays:
@@ -234,15 +244,19 @@ class Relays:
         async def work() -> None:
             while wanted:
                 piece = wanted.pop()
-                if await self._stored(relay, piece, take) >= FETCH_FULL:
+                stored = await self._stored(relay, piece, take)
+                if stored.events >= FETCH_FULL:
                     wanted.extend(halve_filter(piece))
+                if stored.reason.startswith("rate-limited:"):
+                    wanted.append(piece)
+                    await asyncio.sleep(FETCH_RETRY)
 
         await asyncio.gather(*(work() for _ in range(min(FETCH_AT_ONCE, len(wanted)))))
 
-    async def _stored(self, relay: Relay, wanted: Filter, take: Callable[[Event], None]) -> int:
-        """Ask one relay one filter; how many events it sent."""
+    async def _stored(self, relay: Relay, wanted: Filter, take: Callable[[Event], None]) -> _Stored:
+        """Ask one relay one filter; how many events it sent, and why it sent no more."""
         done = asyncio.Event()
-        count = 0
+        count, why = 0, ""
 
         def took(event: Event) -> None:
             nonlocal count
@@ -252,7 +266,9 @@ class Relays:
             else:
                 done.set()
 
-        def end(_url: str, _reason: str) -> None:
+        def end(_url: str, reason: str) -> None:
+            nonlocal why
+            why = reason
             done.set()
 
         request = Request(f"f{next(self._numbers)}", [wanted], took, end, standing=False)
@@ -261,7 +277,7 @@ class Relays:
             await done.wait()
         finally:
             relay.drop(request.id)
-        return count
+        return _Stored(count, why)
 
 
 class Standing:

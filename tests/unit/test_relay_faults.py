@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import socket
 import time
@@ -24,6 +25,7 @@ from tests.support.relay_proxy import (
     Back,
     HangUp,
     RelayProxy,
+    Rule,
     drop,
     each,
     hold,
@@ -490,6 +492,42 @@ def test_a_relay_that_hangs_up_over_a_size_refuses_the_largest_event_only() -> N
             )
             assert small.accepted == (proxy.url,)
             assert "size" in large.refused[proxy.url]
+
+    run(test)
+
+
+def test_a_relay_that_hangs_up_on_much_work_is_called_again_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relay_module, "FIRST_DELAY", 0.01)
+    monkeypatch.setattr(relay_module, "LAST_DELAY", 10_000)
+    monkeypatch.setattr(relay_module, "STEADY_MESSAGES", 15)
+
+    def impatient() -> Rule:
+        said = itertools.count(1)
+        return lambda message: [message] if next(said) <= 20 else [HangUp(1008, "you talk too much")]
+
+    async def test() -> None:
+        keys = Keys.generate()
+        async with proxied() as proxy:
+            proxy.on_each_client(impatient)
+            async with network(proxy.url, resend_seconds=60) as relays:
+                for number in range(400):
+                    published = await relays.publish(job(keys, str(number)))
+                    assert published.accepted == (proxy.url,)
+                assert relays.counts()[proxy.url].connections == 20
+
+    run(test)
+
+
+def test_more_than_localrelay_takes_a_minute_is_published_and_received_once() -> None:
+    async def test() -> None:
+        keys, inbox = Keys.generate(), Inbox()
+        async with local_relay() as url, network(url, resend_seconds=60) as relays, network(url) as other:
+            await other.subscribe(ALL, inbox)
+            events = [job(keys, str(number)) for number in range(6500)]
+            published = await asyncio.gather(*(relays.publish(event) for event in events))
+            assert {one.accepted for one in published} == {(url,)}
+            assert relays.counts()[url].connections >= 2
+            assert {event.id for event in await inbox.holds(6500)} == {event.id for event in events}
 
     run(test)
 

@@ -241,6 +241,22 @@ def test_fetch_takes_a_closed_request_for_an_end() -> None:
     run(test)
 
 
+def test_fetch_asks_again_where_it_asked_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relays_module, "FETCH_RETRY", 0.01)
+
+    async def test() -> None:
+        event = job(Keys.generate())
+        async with proxied() as proxy, network(proxy.url) as relays:
+            await relays.publish(event)
+            proxy.on_client(
+                each("REQ", lambda one: [Back(["CLOSED", one[1], "rate-limited: slow"])], times=3)
+            )
+            assert await relays.fetch(ALL, seconds=60) == [event]
+            assert proxy.from_client["REQ"] == 4
+
+    run(test)
+
+
 def test_fetch_asks_relays_that_are_there_and_waits_for_none_that_is_not() -> None:
     async def test() -> None:
         event = job(Keys.generate())
