@@ -37,9 +37,11 @@ class ForeignSwarm(Swarm):
         return self
 
     @contextlib.asynccontextmanager
-    async def serving(self, terms: Terms, **settings: Any) -> AsyncIterator[Provider]:
+    async def serving(
+        self, terms: Terms, *, keys: Keys | None = None, **settings: Any
+    ) -> AsyncIterator[Provider]:
         """A provider of ours while the block runs; it answers with `echo`."""
-        keys = Keys.generate()
+        keys = keys or Keys.generate()
         async with network(self.relay, keys=keys) as relays:
             provider = Provider(
                 keys,
