@@ -158,11 +158,14 @@ async def _watch(supervisor: Supervisor, counts: _Counts, *, screen: Output, liv
     from rich.text import Text
 
     watching = asyncio.ensure_future(supervisor.watch())
-    with Live(console=screen.log, auto_refresh=False, transient=True) as line:
-        while not watching.done():
-            line.update(Text(f"{counts.text(supervisor)} · Ctrl-C ends it"), refresh=True)
-            await asyncio.wait({watching}, timeout=0.5)
-    await watching
+    try:
+        with Live(console=screen.log, auto_refresh=False, transient=True) as line:
+            while not watching.done():
+                line.update(Text(f"{counts.text(supervisor)} · Ctrl-C ends it"), refresh=True)
+                await asyncio.wait({watching}, timeout=0.5)
+        await watching
+    finally:
+        watching.cancel()
 
 
 def _show(ready: Ready, *, screen: Output) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import pty
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -14,10 +16,12 @@ import pytest
 
 from oa_compile.cli import runs
 from oa_compile.cli.swarm_options import amount
+from oa_compile.cli.swarm_teller import job_line
 from oa_compile.errors import UsageError
 from oa_compile.events import Attempt, PaymentIntended, Reserved, RunFinished
 from oa_compile.journal import events, read
 from oa_compile.swarm.event import Keys
+from oa_compile.swarm.serving import Served
 from tests.support.cli import ROOT, SCRIPT, environment
 from tests.support.local_swarm import LANE
 from tests.support.pylon_lane import PRICE, PylonWorld, pylon_world
@@ -377,6 +381,54 @@ def test_up_shows_lines_that_make_a_config(tmp_path: Path, run: Run) -> None:
         assert up.wait(60) == 130
         assert up.stderr is not None
         assert "ended: 0 jobs answered" in up.stderr.read()
+
+
+def test_up_tells_a_person_what_happens_and_leaves_the_terminal_clean(tmp_path: Path) -> None:
+    Path("quick.toml").write_text(LANE, encoding="utf-8")
+    parent, child = pty.openpty()
+    command = [str(SCRIPT), "swarm", "up", "--lane", "quick.toml:quick", "--providers", "1"]
+    with subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        env=environment(tmp_path, TERM="xterm-256color"),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=child,
+    ) as up:
+        os.close(child)
+        seen = b""
+        with contextlib.suppress(OSError):  # how Linux says that the other side of a terminal is closed
+            while data := os.read(parent, 4096):
+                if b"Ctrl-C ends it" in data and b"Ctrl-C" not in seen:
+                    up.send_signal(signal.SIGINT)
+                seen += data
+        os.close(parent)
+    assert up.returncode == 130
+    assert seen.endswith(b"ended: 0 jobs answered, 0 declined, 0 payments, 0 msat\r\n")
+    assert seen.index(b"\x1b[?25h") > seen.index(b"Ctrl-C")
+
+
+@pytest.mark.parametrize(
+    ("served", "line"),
+    [
+        (
+            Served("j", "c" * 64, "answered", "free", tokens=1200, seconds=0.25),
+            "0 msat   1,200     250  free",
+        ),
+        (Served("j", "c" * 64, "answered", "tab", 10, tokens=7), "10 msat       7       0  on the tab"),
+        (Served("j", "c" * 64, "answered", "pay-first", 10, True, tokens=7), "10 msat       7       0  yes"),
+        (
+            Served("j", "c" * 64, "answered", "result-first", 10, tokens=7),
+            "10 msat       7       0  invoice sent",
+        ),
+        (Served("j", "c" * 64, "settled", "tab", 50, True), "50 msat     tab       0  yes"),
+        (Served("j", "c" * 64, "declined", message="overloaded"), "declined: overloaded"),
+    ],
+)
+def test_each_job_is_a_line(served: Served, line: str) -> None:
+    first, *_ = job_line(served).split()
+    assert first == "c" * 8
+    assert job_line(served).endswith(line)
 
 
 def test_provide_announces_itself_and_ends_with_its_parent(
