@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from oa_compile.chat import ChatRequest
 from oa_compile.events import AnyEvent, Attempt, PaymentIntended, Stage
 from oa_compile.lanes.account import OpenAttempt, RunAccount
 from oa_compile.lanes.calls import Calls
-from oa_compile.lanes.lane import Quote
+from oa_compile.lanes.lane import Quote, Spent
+from oa_compile.ledger import Hold
 from oa_compile.swarm.attempt import Intent
 
 
@@ -27,6 +29,19 @@ def intent_of(event: PaymentIntended) -> Intent:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class LeftOpen:
+    """Fulfils lanes.lane.Left."""
+
+    desk: Calls
+    hold: Hold
+    intent: Intent
+    written: float
+
+    def lost(self, spent: Spent) -> None:
+        self.desk.end_left(self.hold, spent)
+
+
 class RunBooks:
     """Fulfils lanes.lane.Books for one lane."""
 
@@ -36,6 +51,14 @@ class RunBooks:
         self._history = history
         self._lane = lane
         self._stage: Stage = stage
+        self._left: list[LeftOpen] = []
+
+    def leave(self, left: LeftOpen) -> None:
+        """Nobody can know yet what came of it."""
+        self._left.append(left)
+
+    def left(self) -> Iterable[LeftOpen]:
+        return list(self._left)
 
     def receipts(self) -> Iterable[Mapping[str, Any]]:
         return [

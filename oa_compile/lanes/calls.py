@@ -17,11 +17,11 @@ import msgspec
 from oa_compile import held
 from oa_compile.chat import ChatAnswer, ChatRequest
 from oa_compile.digest import PREFIX
-from oa_compile.errors import Interrupted, LaneError, OacompileError, StopRun
+from oa_compile.errors import BudgetExhausted, Interrupted, LaneError, OacompileError, StopRun
 from oa_compile.events import Attempt, Borrowed, GaveUp, PaymentIntended, Reserved, Role, Stage
 from oa_compile.journal import Journal, JournalWriteError
 from oa_compile.lanes.account import OpenAttempt, RunAccount
-from oa_compile.lanes.lane import FATAL, Lane, LaneFault, Quote, RequestRefused
+from oa_compile.lanes.lane import FATAL, Lane, LaneFault, Quote, RequestRefused, Spent
 from oa_compile.lanes.recorded import Recorded, Recording
 from oa_compile.ledger import Hold, Ledger
 from oa_compile.swarm.attempt import Intent
@@ -204,8 +204,10 @@ class Calls:
     def begin_attempt(
         self, account: RunAccount, lane: str, quote: Quote, *, wait: bool = True
     ) -> OpenAttempt:
-        """Reserve and write the reservation, before anything is sent."""
-        self._check_stopped()
+        """Reserve and write the reservation, before anything is sent. What is no call (`account.calls` is 0)
+        pays for answers that are there already: a run that ended at a cap, or was interrupted, still does.
+        """
+        self._check_stopped(owed=not account.calls)
         hold = self._ledger.reserve(
             key=account.key,
             lane=lane,
@@ -217,7 +219,8 @@ class Calls:
             wait=wait,
         )
         try:
-            self._check_stopped()  # the run may have ended while this call waited for room
+            # The run may have ended while this call waited for room.
+            self._check_stopped(owed=not account.calls)
             self._append(
                 Reserved(
                     hold=hold.number,
@@ -284,6 +287,25 @@ class Calls:
                 )
             )
 
+    def end_left(self, hold: Hold, spent: Spent) -> Attempt:
+        """Write what became of an attempt of a process that died, then settle its hold."""
+        event = Attempt(
+            hold=hold.number,
+            key=hold.key,
+            lane=hold.lane,
+            stage=hold.stage,
+            role=hold.role,
+            outcome="lost",
+            msat=spent.msat,
+            tokens=spent.tokens,
+            calls=hold.calls,
+            message="the process died before the answer was journaled",
+            receipt=dict(spent.receipt),
+        )
+        self._journal.append(event)
+        self._ledger.settle(hold, msat=spent.msat, tokens=spent.tokens)
+        return event
+
     def intend(self, hold: Hold, intent: Intent) -> None:
         """Put an intent to pay on the disk."""
         self._append(
@@ -337,8 +359,13 @@ class Calls:
                 flight.under_way.release()
         return True
 
-    def _check_stopped(self) -> None:
-        if self._stop_error is not None:
+    @property
+    def pays_debts(self) -> bool:
+        """Whether what is owed can be paid still: not when something broke."""
+        return self._stop_error is None or isinstance(self._stop_error, BudgetExhausted | Interrupted)
+
+    def _check_stopped(self, *, owed: bool = False) -> None:
+        if self._stop_error is not None and not (owed and self.pays_debts):
             raise StopRun(self._stop_error)
 
     def _append(

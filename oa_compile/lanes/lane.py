@@ -135,10 +135,31 @@ class Payer(Protocol):
     def take_up(self, books: Books) -> None:
         """Called once, before the first call of a run that is made, resumed or replayed live."""
 
-    def reconcile(self, intent: Intent) -> Spent | None:
-        """What a payment whose end is not journaled came to; None while nobody can know. Raises
-        LaneError when the wallet cannot be asked.
+    def reconcile(self, intent: Intent, *, written: float) -> Spent | None:
+        """What a payment whose end is not journaled came to; None while nobody can know: `Books.left` has
+        it from then on. `written` is when its intent was, in Unix seconds. Raises LaneError when the wallet
+        cannot be asked.
         """
+
+    def settle(self) -> None:
+        """Called once, at the end of a run: begin to pay what is owed and not under way, so that `close`
+        waits for it. What cannot be paid now is owed when the run goes on.
+        """
+
+
+class Left(Protocol):
+    """An attempt of a dead process whose payment had not ended when the run was taken up."""
+
+    @property
+    def intent(self) -> Intent:
+        """What was to be paid."""
+
+    @property
+    def written(self) -> float:
+        """When the intent was put on the disk, in Unix seconds."""
+
+    def lost(self, spent: Spent) -> None:
+        """That is what it came to: ends the attempt."""
 
 
 class Books(Protocol):
@@ -149,6 +170,9 @@ class Books(Protocol):
 
     def payment_hashes(self) -> Iterable[str]:
         """Every payment hash that this run ever intended to pay."""
+
+    def left(self) -> Iterable[Left]:
+        """What `Payer.reconcile` could not tell."""
 
     def settlement(self, lane: str, key: str, quote: Quote) -> Attempted:
         """Reserve for a payment that is no call (a tab). Raises BudgetExhausted at once when a cap

@@ -6,6 +6,7 @@ lets out, what a dead process may have paid. How an answer is got is `swarm`'s m
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,8 +14,8 @@ from pathlib import Path
 
 from oa_compile.chat import ChatAnswer, ChatRequest, prompt_bytes
 from oa_compile.digest import PREFIX
-from oa_compile.errors import UsageError
-from oa_compile.lanes.lane import Account, Attempted, Books, LaneFault, Quote, RequestRefused, Spent
+from oa_compile.errors import LaneError, UsageError
+from oa_compile.lanes.lane import Account, Attempted, Books, LaneFault, Left, Quote, RequestRefused, Spent
 from oa_compile.money import Rate, parse_amount
 from oa_compile.spec.config import WalletSpec
 from oa_compile.spec.lanes import PylonLaneSpec
@@ -23,6 +24,7 @@ from oa_compile.swarm.connect import Connection, Settings
 from oa_compile.swarm.customer import Customer
 from oa_compile.swarm.errand import Asked
 from oa_compile.swarm.exchange import Observe, unobserved
+from oa_compile.swarm.left import receipt_of
 from oa_compile.swarm.loop import shared_loop
 from oa_compile.swarm.privacy import PrivacyPolicy, PromptTooLarge, SchemaTellsSecret, Sealed, seal
 from oa_compile.swarm.record import ProviderRecord
@@ -87,7 +89,7 @@ class PylonLane:
         """Answer `request`. Raises LaneFault when no provider did, RequestRefused when the policy does not
         let it out; UsageError or LaneError, before anything is reserved, when the swarm cannot be reached.
         """
-        customer = self._opened()
+        customer = self._opened(account)
         quote = self.quote(request)
         sealed = self._sealed(request, account.key)
         if isinstance(sealed, RequestRefused):
@@ -119,41 +121,44 @@ class PylonLane:
         """The run's books: what was paid and is owed."""
         self._books = books
 
-    def reconcile(self, intent: Intent) -> Spent | None:
+    def reconcile(self, intent: Intent, *, written: float) -> Spent | None:
         """Ask the wallet what became of a payment that a dead process began."""
         payment = self._connection.look_up(intent.payment_hash)
-        if payment.status == "pending":
+        unsure = payment.status != "complete" and self._connection.may_come(written) > 0
+        if payment.status == "pending" or unsure:
             return None
-        paid = payment.sent_msat if payment.status == "complete" else 0
-        fee = paid - intent.msat if paid else 0
-        receipt = Receipt(
-            intent.provider,
-            intent.job,
-            "settlement" if intent.settles else "first",
-            price_msat=intent.msat,
-            paid_msat=paid,
-            fee_msat=fee,
-            payment_hash=intent.payment_hash,
-            preimage=payment.preimage,
-            wallet=intent.wallet,
-            settles=intent.settles,
-            lost=bool(paid) and not intent.settles,
-        )
-        return Spent(receipt.charged_msat, 0, receipt.as_dict())
+        return _spent(receipt_of(intent, payment))
+
+    def settle(self) -> None:
+        """Connect if a tab is open, or a payment of a dead process, and no call had need of it: `close`
+        waits for their ends. Without relays or wallet they stay for the next time.
+        """
+        books = self._books
+        if books is None or self._customer is not None:
+            return
+        if books.left() or self._connection.owes(books.receipts()):
+            with contextlib.suppress(LaneError):
+                self._opened()
 
     # -- inside ----------------------------------------------------------------------------------
 
-    def _opened(self) -> Customer:
+    def _opened(self, account: Account | None = None) -> Customer:
         customer = self._customer
         if customer is None:
             with self._opening:
                 if self._customer is None:
-                    self._customer = self._connection.open(
-                        receipts=self._books.receipts() if self._books else (),
-                        hashes=self._books.payment_hashes() if self._books else (),
-                    )
+                    if account is not None:
+                        account.pause(0)  # who waited for one that failed need not fail as slowly
+                    self._customer = self._open()
                 customer = self._customer
         return customer
+
+    def _open(self) -> Customer:
+        books = self._books
+        if books is None:
+            return self._connection.open()
+        left = [_Left(one) for one in books.left()]
+        return self._connection.open(receipts=books.receipts(), hashes=books.payment_hashes(), left=left)
 
     def _settlement(self, provider: str) -> _Settling:
         if self._books is None:
@@ -195,6 +200,11 @@ class PylonLane:
         )
 
 
+def _spent(receipt: Receipt) -> Spent:
+    """What an attempt without an answer has cost."""
+    return Spent(receipt.charged_msat, 0, receipt.as_dict())
+
+
 @dataclass(frozen=True, slots=True)
 class _Seat:
     """Fulfils swarm.attempt.Attempt with an attempt of the run."""
@@ -212,13 +222,30 @@ class _Seat:
         self.attempted.unused(answer, self._spent(answer, receipt))
 
     def failed(self, fault: JobFault, receipt: Receipt) -> None:
-        spent = Spent(receipt.charged_msat, 0, receipt.as_dict())
-        self.attempted.failed(LaneFault(fault.kind, fault.message), spent)
+        self.attempted.failed(LaneFault(fault.kind, fault.message), _spent(receipt))
 
     def _spent(self, answer: ChatAnswer, receipt: Receipt) -> Spent:
         # A provider that says nothing of tokens is charged for as many as there can be.
         tokens = answer.usage.total or self.quote.tokens
         return Spent(receipt.charged_msat, tokens, receipt.as_dict())
+
+
+@dataclass(frozen=True, slots=True)
+class _Left:
+    """Fulfils swarm.attempt.LeftAttempt."""
+
+    attempt: Left
+
+    @property
+    def intent(self) -> Intent:
+        return self.attempt.intent
+
+    @property
+    def written(self) -> float:
+        return self.attempt.written
+
+    def lost(self, receipt: Receipt) -> None:
+        self.attempt.lost(_spent(receipt))
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,8 +258,7 @@ class _Settling:
         self.attempted.intend(intent)
 
     def paid(self, receipt: Receipt) -> None:
-        self.attempted.paid(Spent(receipt.charged_msat, 0, receipt.as_dict()))
+        self.attempted.paid(_spent(receipt))
 
     def failed(self, fault: JobFault, receipt: Receipt) -> None:
-        spent = Spent(receipt.charged_msat, 0, receipt.as_dict())
-        self.attempted.failed(LaneFault(fault.kind, fault.message), spent)
+        self.attempted.failed(LaneFault(fault.kind, fault.message), _spent(receipt))

@@ -18,7 +18,6 @@ import dspy
 from oa_compile.errors import UsageError
 from oa_compile.events import (
     AnyEvent,
-    Attempt,
     Line,
     Noted,
     PaymentIntended,
@@ -29,12 +28,12 @@ from oa_compile.events import (
 )
 from oa_compile.journal import Journal, Listener, events
 from oa_compile.lanes.adapters import LaneAdapter
-from oa_compile.lanes.books import RunBooks, intent_of
+from oa_compile.lanes.books import LeftOpen, RunBooks, intent_of
 from oa_compile.lanes.calls import Calls
 from oa_compile.lanes.engine import Engine, RunLM
 from oa_compile.lanes.lane import Lane, Payer, Spent
 from oa_compile.lanes.recorded import Recording, recorded_answers
-from oa_compile.ledger import RUN, Caps, CapWarning, Hold, Ledger
+from oa_compile.ledger import RUN, Caps, CapWarning, Ledger
 from oa_compile.money import format_msat
 from oa_compile.spec.config import Config, StageSpec
 
@@ -159,10 +158,12 @@ class Runtime:
         if self.resumed:
             self._note_versions(_started(history).versions, started.versions)
         stage: Stage = "compile" if started.command == "optimize" else "validate"
+        self._books: dict[str, RunBooks] = {}
         for lane in self.lanes.values():
             if isinstance(lane, Payer):
-                lane.take_up(RunBooks(self.calls, history, lane=lane.name, stage=stage))
-        self._settle_abandoned()
+                self._books[lane.name] = RunBooks(self.calls, history, lane=lane.name, stage=stage)
+                lane.take_up(self._books[lane.name])
+        self._settle_abandoned(lines)
 
     def _note_versions(self, before: Mapping[str, str], now: Mapping[str, str]) -> None:
         """Another version of an optimizer may search otherwise, and then asks for calls anew."""
@@ -185,38 +186,26 @@ class Runtime:
                     hint="start a new run; only budgets and threads may change on --resume",
                 )
 
-    def _settle_abandoned(self) -> None:
+    def _settle_abandoned(self, lines: Iterable[Line]) -> None:
         """Calls a dead process had under way are charged at their worst case, for nobody can know; where
-        payments are intended before they are made, at what the wallet says.
+        payments are intended before they are made, at what the wallet says. What it cannot say yet stays
+        reserved until the lane knows.
         """
-        intents = {e.hold: e for e in self.history if isinstance(e, PaymentIntended)}
+        intents = {e.hold: (e, line.at) for line in lines if isinstance(e := line.event, PaymentIntended)}
         for hold in self.ledger.open_holds():
-            spent = self._charge(hold, intents.get(hold.number))
-            if spent is None:
-                continue  # pending: it stays reserved, and the wallet is asked again next time
-            event = Attempt(
-                hold=hold.number,
-                key=hold.key,
-                lane=hold.lane,
-                stage=hold.stage,
-                role=hold.role,
-                outcome="lost",
-                msat=spent.msat,
-                tokens=spent.tokens,
-                calls=hold.calls,
-                message="the process died before the answer was journaled",
-                receipt=dict(spent.receipt),
-            )
-            self.journal.append(event)
-            self.history.append(event)
-            self.ledger.settle(hold, msat=spent.msat, tokens=spent.tokens)
-
-    def _charge(self, hold: Hold, intended: PaymentIntended | None) -> Spent | None:
-        """What an attempt with an unknown end is charged; None while its payment is pending."""
-        lane: object = self.lanes.get(hold.lane)
-        if not isinstance(lane, Payer):
-            return Spent(hold.msat, hold.tokens)
-        return Spent(0, 0) if intended is None else lane.reconcile(intent_of(intended))
+            lane: object = self.lanes.get(hold.lane)
+            if not isinstance(lane, Payer):
+                spent: Spent | None = Spent(hold.msat, hold.tokens)
+            elif hold.number not in intents:
+                spent = Spent(0, 0)
+            else:
+                event, at = intents[hold.number]
+                intent, written = intent_of(event), at / 1000
+                spent = lane.reconcile(intent, written=written)
+                if spent is None:
+                    self._books[hold.lane].leave(LeftOpen(self.calls, hold, intent, written))
+            if spent is not None:
+                self.history.append(self.calls.end_left(hold, spent))
 
     def _warn(self, warning: CapWarning) -> None:
         money = warning.cap.endswith(".msat")
@@ -255,6 +244,8 @@ class Runtime:
         try:
             self.calls.wait_idle(SETTLED_WITHIN)
             for lane in self.lanes.values():
+                if isinstance(lane, Payer) and self.calls.pays_debts:
+                    lane.settle()
                 lane.close()
         finally:
             self.journal.close()

@@ -99,6 +99,21 @@ class Attempt(Protocol):
         """No answer; the receipt says what was lost."""
 
 
+class LeftAttempt(Protocol):
+    """An attempt of a process that died while it paid, when nobody could know yet what came of that."""
+
+    @property
+    def intent(self) -> Intent:
+        """What was to be paid."""
+
+    @property
+    def written(self) -> float:
+        """When the intent was put on the disk, in Unix seconds."""
+
+    def lost(self, receipt: Receipt) -> None:
+        """Now it is known."""
+
+
 class SettlementAttempt(Protocol):
     """A payment for many jobs on a tab."""
 

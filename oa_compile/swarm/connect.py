@@ -9,7 +9,8 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+import time
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,15 +19,16 @@ from oa_compile.errors import LaneError, UsageError
 from oa_compile.money import Rate, parse_amount
 from oa_compile.spec.config import WalletSpec
 from oa_compile.spec.lanes import PylonLaneSpec
-from oa_compile.swarm.attempt import SettlementAttempt
+from oa_compile.swarm.attempt import LeftAttempt, SettlementAttempt
 from oa_compile.swarm.choice import Choice
 from oa_compile.swarm.customer import Customer, Terms
 from oa_compile.swarm.event import Keys
 from oa_compile.swarm.exchange import Observe, unobserved
+from oa_compile.swarm.left import see_end
 from oa_compile.swarm.local_swarm import LocalSwarm, Plan
 from oa_compile.swarm.loop import shared_loop
 from oa_compile.swarm.market import Market
-from oa_compile.swarm.payment import Payments
+from oa_compile.swarm.payment import Payments, may_come
 from oa_compile.swarm.record import ProviderRecord
 from oa_compile.swarm.relays import Relays
 from oa_compile.swarm.seal import SealCipher
@@ -166,16 +168,33 @@ class Connection:
         self._wallet: Wallet | None = None
         self._customer: Customer | None = None
 
-    def open(self, *, receipts: Iterable[Mapping[str, Any]] = (), hashes: Iterable[str] = ()) -> Customer:
-        """A customer that is subscribed and knows providers. Raises LaneError or UsageError."""
+    def open(
+        self,
+        *,
+        receipts: Iterable[Mapping[str, Any]] = (),
+        hashes: Iterable[str] = (),
+        left: Sequence[LeftAttempt] = (),
+    ) -> Customer:
+        """A customer that is subscribed and knows providers; it ends what was left when that is possible.
+        Raises LaneError or UsageError.
+        """
         wallet = self._opened_wallet()
         relays = self._started().relays if self.settings.local is not None else self.settings.relays
+        tabs = self._tabs(receipts, left)
         settlements = None
-        if self.settings.tab.jobs:
-            settlements = Settlements(Tabs(self.settings.tab, receipts=receipts), reserve=self._settle)
-        opening = self._open(wallet, relays, settlements, set(hashes))
+        if self.settings.tab.jobs or tabs.providers:  # what is owed is owed, also when tabs were switched off
+            settlements = Settlements(tabs, reserve=self._settle)
+        opening = self._open(wallet, relays, settlements, set(hashes), left)
         self._customer = self._wait(opening, what="connecting to the swarm")
         return self._customer
+
+    def owes(self, receipts: Iterable[Mapping[str, Any]]) -> bool:
+        """Whether these receipts leave something unpaid on a tab."""
+        return bool(self._tabs(receipts, ()).providers)
+
+    def _tabs(self, receipts: Iterable[Mapping[str, Any]], left: Sequence[LeftAttempt]) -> Tabs:
+        settling = [job for one in left for job in one.intent.settles]
+        return Tabs(self.settings.tab, receipts=receipts, settling=settling)
 
     async def _open(
         self,
@@ -183,6 +202,7 @@ class Connection:
         urls: tuple[str, ...],
         settlements: Settlements | None,
         hashes: set[str],
+        left: Sequence[LeftAttempt],
     ) -> Customer:
         settings = self.settings
         keys = settings.keys or _own_keys(settings.key_file)
@@ -205,7 +225,7 @@ class Connection:
             settlements=settlements,
             observe=self._observe,
         )
-        customer.payments = Payments(
+        customer.payments = payments = Payments(
             wallet,
             network=settings.terms.lightning,
             max_fee_msat=settings.max_fee_msat,
@@ -218,11 +238,17 @@ class Connection:
         except BaseException:
             await customer.close(seconds=0)
             raise
+        for one in left:
+            customer.background(see_end(customer, payments, one, may_come=self.may_come(one.written)))
         return customer
 
     def _choice(self) -> Choice | None:
         """Our own providers need not earn any trust."""
         return Choice(newcomer_jobs=64, newcomer_bids=1e6, risk_bids=1e6) if self.settings.local else None
+
+    def may_come(self, written: float) -> float:
+        """For how many seconds more a payment may be made whose intent a dead process wrote at `written`."""
+        return may_come(written, seconds=self.settings.wallet.pay_seconds, now=time.time())
 
     def look_up(self, payment_hash: str) -> Payment:
         """What the wallet says of a payment. Raises LaneError."""

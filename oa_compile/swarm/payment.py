@@ -19,6 +19,17 @@ Offload = Callable[..., Awaitable[Any]]
 
 WATCH_EVERY = 2.0
 """Seconds between two looks at a payment that nobody knows the end of."""
+LATE_SECONDS = 5.0
+"""Seconds after its time was up in which a node may still do something about a request to pay."""
+
+
+def may_come(written: float, *, seconds: float, now: float) -> float:
+    """For how many seconds more a payment may still be begun for a process that died: the request may have
+    been on its way, and a node tries again for as long as it was told to. Until then ``unknown`` and
+    ``failed`` are no ends. `written` is when the intent was, `seconds` the time it was given.
+    """
+    most = max(seconds, 1.0) + LATE_SECONDS
+    return min(max(written + most - now, 0.0), most)
 
 
 class Intends(Protocol):
@@ -117,13 +128,18 @@ class Payments:
             return False
         return balance is not None and balance < msat
 
-    async def ended(self, payment_hash: str) -> Payment:
-        """A pending payment's end, whenever it is known; goes on asking a wallet that is away."""
+    async def ended(self, payment_hash: str, *, may_come: float = 0.0) -> Payment:
+        """A pending payment's end, whenever it is known; goes on asking a wallet that is away. For `may_come`
+        seconds it may yet be made.
+        """
+        clock = asyncio.get_running_loop().time
+        until = clock() + may_come
         while True:
             await asyncio.sleep(WATCH_EVERY)
+            over = clock() >= until
             try:
                 payment = await self.wallet.look_up(payment_hash)
             except WalletError:
                 continue
-            if payment.status != "pending":
+            if payment.status == "complete" or (over and payment.status != "pending"):
                 return payment

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from oa_compile.chat import ChatRequest
 from oa_compile.errors import BudgetExhausted
 from oa_compile.swarm.attempt import Receipt, SettlementAttempt
+from oa_compile.swarm.exchange import with_payment
 from oa_compile.swarm.nip90 import Job
 from oa_compile.swarm.tab import Due, Tabs
 
@@ -66,16 +67,27 @@ class Settlements:
             settles=due.jobs,
         )
         ended = await customer.start(job, attempt, "settlement").done
-        if ended.pending:
+        fault, receipt = ended.fault, ended.receipt
+        if ended.pending and customer.payments is not None:
             # The jobs stay in settlement: neither owed again nor paid until the wallet knows.
-            return
-        if ended.fault is not None:
+            payment = await customer.payments.ended(ended.pending)
+            receipt = with_payment(receipt, payment, wallet=customer.payments.wallet.kind)
+            if payment.status == "complete":
+                fault = None
+        if fault is not None:
             self._failed(provider)
-            attempt.failed(ended.fault, ended.receipt)
+            attempt.failed(fault, receipt)
             return
-        self.tabs.settled(provider)
-        self._failures.pop(provider, None)
-        attempt.paid(ended.receipt)
+        attempt.paid(receipt)
+        self.ended(customer, provider, paid=True)
+
+    def ended(self, customer: Customer, provider: str, *, paid: bool) -> None:
+        """A settlement is over, maybe one that a dead process had begun; goes on with what is due now."""
+        if paid:
+            self.tabs.settled(provider)
+            self._failures.pop(provider, None)
+        else:
+            self._failed(provider)
         self._begin(customer, provider, at_end=self._finishing)
 
     def _failed(self, provider: str) -> None:

@@ -47,8 +47,14 @@ class _Tab:
 class Tabs:
     """All tabs of one customer. Lives on the loop."""
 
-    def __init__(self, terms: TabTerms, *, receipts: Iterable[Mapping[str, Any]] = ()) -> None:
-        """`receipts` are those of the run so far."""
+    def __init__(
+        self,
+        terms: TabTerms,
+        *,
+        receipts: Iterable[Mapping[str, Any]] = (),
+        settling: Iterable[str] = (),
+    ) -> None:
+        """`receipts` are those of the run so far; `settling` are jobs whose settlement has not ended."""
         self._terms = terms
         self._tabs: dict[str, _Tab] = {}
         settled: set[str] = set()
@@ -58,8 +64,10 @@ class Tabs:
                 tab.owed[receipt["job"]] = receipt["price_msat"]
             elif receipt.get("paid_msat"):
                 settled.update(receipt.get("settles", ()))
+        begun = set(settling)
         for tab in self._tabs.values():
             tab.owed = {job: msat for job, msat in tab.owed.items() if job not in settled}
+            tab.settling = {job: tab.owed.pop(job) for job in list(tab.owed) if job in begun}
 
     def wanted(self, provider: str, *, price_msat: int, offers_msat: int) -> bool:
         """Whether a job of that price may go on the tab, of which the provider offers `offers_msat`."""

@@ -14,13 +14,15 @@ from typing import Any
 import pytest
 
 from oa_compile.chat import ChatAnswer, ChatMessage, ChatRequest
-from oa_compile.errors import BudgetExhausted, StopRun
+from oa_compile.errors import BudgetExhausted, LaneError, StopRun
 from oa_compile.events import AnyEvent, Attempt, PaymentIntended, Reserved, RunStarted
 from oa_compile.journal import Journal, events, read
 from oa_compile.lanes.lane import RequestRefused
 from oa_compile.lanes.pylon import PylonLane
 from oa_compile.lanes.runtime import Runtime
+from oa_compile.ledger import Totals
 from oa_compile.spec.config import Config
+from oa_compile.swarm import connect
 from oa_compile.swarm.bolt11 import decode
 from oa_compile.swarm.loop import shared_loop
 from tests.support.pylon_lane import PRICE, PylonWorld, pylon_world
@@ -136,27 +138,22 @@ def test_what_is_owed_survives_the_process_and_is_paid_by_the_next(tmp_path: Pat
     assert paid_in(journal_of(path)) == 4 * PRICE
 
 
+def _reserved(*, hold: int, calls: int) -> Reserved:
+    return Reserved(
+        hold=hold, key="sha256:aa", lane="swarm", stage="compile", role="task", msat=25, tokens=9, calls=calls
+    )
+
+
 def _abandon(path: Path, *, intent: PaymentIntended | None, calls: int = 1) -> None:
     """A journal as a process leaves it that died with an attempt under way."""
     with Journal(path) as journal:
         journal.append(STARTED)
-        journal.append(
-            Reserved(
-                hold=1,
-                key="sha256:aa",
-                lane="swarm",
-                stage="compile",
-                role="task",
-                msat=25,
-                tokens=9,
-                calls=calls,
-            )
-        )
+        journal.append(_reserved(hold=1, calls=calls))
         if intent is not None:
             journal.append(intent, sync=True)
 
 
-def _intent(world: PylonWorld, *, pay: bool, settles: tuple[str, ...] = ()) -> PaymentIntended:
+def _intent(world: PylonWorld, *, pay: bool, settles: tuple[str, ...] = (), hold: int = 1) -> PaymentIntended:
     """An intent to pay a real invoice of the first provider, paid or not."""
     issued = world.ledger.invoice("provider-0", PRICE, label="x", description="job").issued
     if pay:
@@ -167,7 +164,7 @@ def _intent(world: PylonWorld, *, pay: bool, settles: tuple[str, ...] = ()) -> P
 
         loop.run(paying(), seconds=5)
     return PaymentIntended(
-        hold=1,
+        hold=hold,
         payment_hash=decode(issued.bolt11).payment_hash,
         bolt11=issued.bolt11,
         msat=PRICE,
@@ -179,6 +176,13 @@ def _intent(world: PylonWorld, *, pay: bool, settles: tuple[str, ...] = ()) -> P
     )
 
 
+@pytest.fixture
+def late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time in which a node may still be at a dead process's payment is over."""
+    monkeypatch.setattr(connect, "may_come", lambda *_args, **_options: 0.0)
+
+
+@pytest.mark.usefixtures("late")
 @pytest.mark.parametrize("pay", [True, False])
 def test_a_resumed_run_asks_the_wallet_what_became_of_a_payment(tmp_path: Path, *, pay: bool) -> None:
     path = tmp_path / "journal.jsonl"
@@ -191,6 +195,78 @@ def test_a_resumed_run_asks_the_wallet_what_became_of_a_payment(tmp_path: Path, 
         assert [event.outcome for event in lost] == ["lost"]
         assert lost[0].receipt.get("lost", False) is pay
         assert paid_in(journal_of(path)) == world.spent_msat
+
+
+def test_what_the_wallet_does_not_know_yet_stays_reserved_until_it_cannot_come_any_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "journal.jsonl"
+    with pylon_world() as world:
+        _abandon(path, intent=_intent(world, pay=False))
+        with running(path, world.lane()) as runtime:
+            monkeypatch.setattr(connect, "CLOSING_SECONDS", 0.05)
+            assert runtime.ledger.totals().reserved_msat == 25
+        assert not any(isinstance(event, Attempt) for event in journal_of(path))
+        monkeypatch.setattr(connect, "may_come", lambda *_args, **_options: 0.0)
+        with running(path, world.lane()) as runtime:
+            assert runtime.ledger.totals() == Totals(calls=1)
+
+
+def test_a_settlement_that_may_yet_be_made_is_not_begun_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its jobs are neither owed nor paid until it is known; then they are owed again, and paid."""
+    monkeypatch.setattr(connect, "CLOSING_SECONDS", 0.05)
+    path = tmp_path / "journal.jsonl"
+    with pylon_world(count=1, tab_limit_msat=10_000) as world:
+        tab = {"jobs": 2, "limit": "10000msat"}
+        first = Runtime(path, started=STARTED, config=config(), lanes={"swarm": world.lane(tab=tab)})
+        ask(first, "one")
+        first.journal.close()  # the process dies here
+        job = next(event.receipt["job"] for event in journal_of(path) if isinstance(event, Attempt))
+        intent = _intent(world, pay=False, settles=(job,), hold=2)
+        with Journal(path) as journal:
+            journal.append(_reserved(hold=2, calls=0))
+            journal.append(intent, sync=True)
+        with running(path, world.lane(tab=tab)) as again:
+            ask(again, "two")
+            ask(again, "three")
+        assert world.spent_msat == 0
+        monkeypatch.setattr(connect, "CLOSING_SECONDS", 15.0)
+        monkeypatch.setattr(connect, "may_come", lambda *_args, **_options: 0.0)
+        with running(path, world.lane(tab=tab)):
+            pass
+        assert world.spent_msat == 3 * PRICE
+    assert paid_in(journal_of(path)) == 3 * PRICE
+
+
+def test_a_run_with_nothing_more_to_ask_pays_what_it_owes(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    tab = {"jobs": 50, "limit": "10000msat"}
+    with pylon_world(count=1, tab_limit_msat=10_000) as world:
+        first = Runtime(path, started=STARTED, config=config(), lanes={"swarm": world.lane(tab=tab)})
+        ask(first, "one")
+        first.journal.close()  # the process dies here
+        with running(path, world.lane()) as again:  # and keeps no tabs any more
+            ask(again, "one")
+        assert world.spent_msat == PRICE
+
+
+@pytest.mark.parametrize("end", ["budget", "interrupt", "fault"])
+def test_what_is_owed_is_paid_however_a_run_ends_unless_something_broke(tmp_path: Path, end: str) -> None:
+    tab = {"jobs": 50, "limit": "10000msat"}
+    with (
+        pylon_world(count=1, tab_limit_msat=10_000) as world,
+        running(tmp_path / "journal.jsonl", world.lane(tab=tab)) as runtime,
+    ):
+        ask(runtime, "one")
+        if end == "interrupt":
+            runtime.calls.interrupt()
+        else:
+            errors = {"budget": BudgetExhausted("enough", cap="run.msat"), "fault": LaneError("broken")}
+            runtime.calls.stop(errors[end])
+        runtime.close()
+        assert world.spent_msat == (0 if end == "fault" else PRICE)
 
 
 def test_an_attempt_without_an_intent_has_paid_nothing(tmp_path: Path) -> None:

@@ -88,7 +88,10 @@ def test_a_lane_that_pays_is_not_served() -> None:
         def take_up(self, books: object) -> None:
             pass
 
-        def reconcile(self, intent: Intent) -> None:
+        def reconcile(self, intent: Intent, *, written: float) -> None:
+            pass
+
+        def settle(self) -> None:
             pass
 
     def pays(account: Account) -> ChatAnswer:
