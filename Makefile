@@ -10,12 +10,13 @@ FRESH := .venv/.fresh
 export UV_PROJECT_ENVIRONMENT := .venv
 unexport VIRTUAL_ENV
 
-.PHONY: help install demo demo-swarm test lint layers types bench clean
+.PHONY: help install demo demo-swarm test interop lint layers types bench clean
 
 help:
 	@echo "make demo   the whole loop on the shipped sessions, with the embedded model"
 	@echo "make demo-swarm  the same over service providers on this machine, paid over Lightning"
 	@echo "make test   all tests (ARGS='-k ledger' chooses)"
+	@echo "make interop  the swarm against independent relays, providers and customers, installed into .interop"
 	@echo "make lint   ruff: rules and format"
 	@echo "make layers who may import whom"
 	@echo "make types  mypy, strict"
@@ -35,6 +36,11 @@ demo-swarm: $(FRESH)
 test: $(FRESH)
 	@$(BIN)/pytest -n auto --dist loadgroup $(ARGS)
 
+# What can be installed must pass; what cannot be had here (69: no node, no registry) is skipped and says why.
+interop: $(FRESH)
+	@required=required; UV="$(UV)" .ci/interop || { code=$$?; [ $$code = 69 ] || exit $$code; required=; }; \
+	  OACOMPILE_INTEROP=$$required $(BIN)/pytest -n auto --timeout 60 tests/interop $(ARGS)
+
 lint: $(FRESH)
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
@@ -49,7 +55,7 @@ bench: $(FRESH)
 	@set -e; for benchmark in benchmarks/*.py; do echo "$$benchmark"; $(BIN)/python $$benchmark; done
 
 clean:
-	@rm -rf .venv .uv dist .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache
+	@rm -rf .venv .uv .interop dist .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache
 	@find oa_compile tests tools benchmarks programs -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(FRESH): pyproject.toml uv.lock $(filter .uv/%,$(UV))
