@@ -23,6 +23,7 @@ from oa_compile.swarm.bolt11 import Invoice
 from oa_compile.swarm.cln import ClnWallet
 from oa_compile.swarm.cln_till import ClnTill
 from oa_compile.swarm.event import Keys
+from oa_compile.swarm.ledger_commands import Commands
 from oa_compile.swarm.ledger_rpc import LedgerServer, serve
 from oa_compile.swarm.nwc import NwcWallet
 from oa_compile.swarm.wallet import PaymentAlarm, WalletError
@@ -530,6 +531,42 @@ def test_a_till_sees_what_is_paid_from_now_on(tmp_path: Path, paid_before: int) 
         assert await till.wait_paid(first.payment_hash, seconds=0)
 
     over_till(tmp_path, body, paid_before=paid_before)
+
+
+def test_a_till_watches_only_while_somebody_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    ask = Commands.waitanyinvoice
+
+    def counted(commands: Commands, params: dict[str, Any]) -> Any:
+        asked.append(params["lastpay_index"])
+        return ask(commands, params)
+
+    monkeypatch.setattr(Commands, "waitanyinvoice", counted)
+
+    async def body(server: LedgerServer, till: ClnTill) -> None:
+        async def paid(label: str) -> str:
+            invoice = await till.invoice(10, label=label, description="", expiry_seconds=60)
+            server.ledger.pay("alice", invoice.bolt11)
+            return invoice.payment_hash
+
+        asked.clear()
+        unseen = [await paid(f"unseen {n}") for n in range(9)]
+        assert not asked  # nobody waits for these
+        assert await till.wait_paid(unseen[3], seconds=20)
+        assert len(asked) < 9  # they are not gone through one by one
+        waited = await till.invoice(10, label="waited for", description="", expiry_seconds=60)
+        waiting = asyncio.create_task(till.wait_paid(waited.payment_hash, seconds=20))
+        server.ledger.pay("alice", waited.bolt11)
+        assert await waiting
+        watch = till._watch
+        assert watch is not None
+        await paid("the end of the call that was under way")
+        assert watch.task is not None
+        await watch.task  # no other call follows
+        assert till._watch is None
+        assert await till.wait_paid(await paid("unseen again"), seconds=20)
+
+    over_till(tmp_path, body)
 
 
 def test_a_till_says_no_when_the_time_is_over(tmp_path: Path) -> None:
