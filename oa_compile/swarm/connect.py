@@ -7,7 +7,6 @@ process's loop.
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
@@ -29,6 +28,7 @@ from oa_compile.swarm.local_swarm import LocalSwarm, Plan
 from oa_compile.swarm.loop import shared_loop
 from oa_compile.swarm.market import Market
 from oa_compile.swarm.payment import Payments, may_come
+from oa_compile.swarm.provider_home import kept_keys
 from oa_compile.swarm.record import ProviderRecord
 from oa_compile.swarm.relays import Relays
 from oa_compile.swarm.seal import SealCipher
@@ -114,21 +114,8 @@ def _secret(secrets: Callable[[str], str | None], name: str, *, what: str) -> st
     return value
 
 
-def _own_keys(path: Path | None) -> Keys:
-    """The keys in a file that only its owner reads; written when it is not there."""
-    if path is None:
-        return Keys.generate()
-    try:
-        if path.exists():
-            return Keys.from_hex(path.read_text("ascii"))
-        keys = Keys.generate()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(fd, "w", encoding="ascii") as file:
-            file.write(keys.secret_hex + "\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: the customer's key cannot be kept there: {error}") from error
-    return keys
+def _kept(path: Path | None) -> Keys:
+    return Keys.generate() if path is None else kept_keys(path)
 
 
 def _plan(spec: PylonLaneSpec, rate: Rate, home: Path | None) -> Plan:
@@ -205,7 +192,7 @@ class Connection:
         left: Sequence[LeftAttempt],
     ) -> Customer:
         settings = self.settings
-        keys = settings.keys or _own_keys(settings.key_file)
+        keys = settings.keys or _kept(settings.key_file)
         network = Relays(urls, keys=keys)
         await network.open()
         customer = Customer(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import secrets
 import time
 from pathlib import Path
 from typing import Self
@@ -63,19 +64,28 @@ class FolderLock:
 
 
 def kept_keys(path: Path) -> Keys:
-    """The keys in that file, made there at first. Raises UsageError for a file that holds no key."""
+    """The keys in that file, made there at first. The file is whole or not there: a process killed while it
+    writes leaves no half of a key. Raises UsageError for a file that holds no key.
+    """
+    keys = Keys.generate()
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
+        if path.exists():
+            return read_keys(path)
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    except FileExistsError:
+        fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            with os.fdopen(fd, "w", encoding="ascii") as file:
+                file.write(keys.secret_hex + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+            path.hardlink_to(draft)
+        finally:
+            draft.unlink()
+    except FileExistsError:  # another process was faster
         return read_keys(path)
     except OSError as error:
         raise UsageError(f"{path}: cannot keep a key there: {error.strerror}") from error
-    keys = Keys.generate()
-    with os.fdopen(fd, "w", encoding="ascii") as file:
-        file.write(keys.secret_hex + "\n")
-        file.flush()
-        os.fsync(file.fileno())
     return keys
 
 

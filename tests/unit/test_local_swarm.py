@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -42,6 +43,22 @@ def test_a_key_is_made_once_for_its_owner_only(tmp_path: Path) -> None:
     keys = kept_keys(path)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert kept_keys(path).public == read_keys(path).public == keys.public
+
+
+def test_a_process_that_dies_while_it_makes_a_key_leaves_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "key"
+
+    def die(_fd: int) -> None:
+        raise SystemExit
+
+    with monkeypatch.context() as dying, pytest.raises(SystemExit):
+        dying.setattr(os, "fsync", die)
+        kept_keys(path)
+    assert not path.exists()
+    assert kept_keys(path).public == kept_keys(path).public
+    assert [file.name for file in tmp_path.iterdir()] == ["key"]
 
 
 @pytest.mark.parametrize("text", ["", "not hex at all", "ab" * 31, "0" * 64, "\xff"])
