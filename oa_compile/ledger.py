@@ -187,7 +187,8 @@ class Ledger:
                 used = totals.used(unit) if reserved else getattr(totals, unit)
                 if used + amount > limit:
                     return _Refusal(f"{scope.name}.{unit}", f"{limit:,}")
-            if scope.seconds is not None and self.elapsed() >= scope.seconds:
+            # What is no call pays for what came in time.
+            if scope.seconds is not None and hold.calls and self.elapsed() >= scope.seconds:
                 return _Refusal(f"{scope.name}.seconds", f"{scope.seconds:g}")
         return None
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -241,14 +241,14 @@ class Runtime:
 
     def close(self) -> None:
         """Wait a moment for calls under way, then let go of lanes and journal."""
-        try:
+        with ExitStack() as closing:  # all of it, whatever one of them raises; the journal last
+            closing.callback(self.journal.close)
+            for lane in self.lanes.values():
+                closing.callback(lane.close)
             self.calls.wait_idle(SETTLED_WITHIN)
             for lane in self.lanes.values():
                 if isinstance(lane, Payer) and self.calls.pays_debts:
                     lane.settle()
-                lane.close()
-        finally:
-            self.journal.close()
 
 
 def _started(history: list[AnyEvent]) -> RunStarted:

@@ -127,8 +127,9 @@ class PylonLaneSpec(LaneSpec):
     max_prompt_bytes: int = Field(default=24_000, ge=256, le=60_000)
     providers: tuple[str, ...] = ()
     """Public keys (hex) of the only providers that are asked; anybody when left out."""
-    audit: float = Field(default=0.0, ge=0, le=1)
-    """Share of the calls that a second provider answers too, to compare."""
+    audit: float | None = Field(default=None, ge=0, le=1)
+    """Share of the calls that a second provider answers too, to compare: 0 on the swarm of this machine and
+    0.05 elsewhere, unless it says otherwise. Without audits nothing tells a wrong answer from a right one."""
     key_env: str = ""
     """Name of the environment variable with the customer's secret Nostr key (hex); new keys for every run
     when left out."""
@@ -157,6 +158,11 @@ class PylonLaneSpec(LaneSpec):
     def is_local(self) -> bool:
         """Whether the swarm is started on this machine."""
         return not self.relays
+
+    @property
+    def audit_in_force(self) -> float:
+        """The share of audits, the default resolved."""
+        return (0.0 if self.is_local else 0.05) if self.audit is None else self.audit
 
     @property
     def privacy_in_force(self) -> PrivacyMode:

@@ -86,7 +86,7 @@ class Settings:
             deadline=spec.deadline,
             hedge_after=spec.hedge_after,
             attempts=spec.attempts,
-            audit=spec.audit,
+            audit=spec.audit_in_force,
             encrypt=spec.encrypt,
             lightning="regtest" if spec.is_local else spec.network,
             providers=frozenset(spec.providers),
@@ -280,15 +280,22 @@ class Connection:
         return self._local
 
     def close(self) -> None:
-        """Let go of everything that was opened. Safe to call twice."""
+        """Let go of everything that was opened. Safe to call twice. Raises, when all is closed, what broke
+        where nobody waited for it (see `Customer.close`).
+        """
         customer, self._customer = self._customer, None
         wallet, self._wallet = self._wallet, None
-        # What will not close in time goes with the process: all that matters is in the journal.
-        with contextlib.suppress(TimeoutError):
-            if customer is not None:
-                self._loop.run(customer.close(seconds=CLOSING_SECONDS), seconds=2 * CLOSING_SECONDS)
-            if wallet is not None:
-                self._loop.run(wallet.close(), seconds=CLOSING_SECONDS)
         local, self._local = self._local, None
-        if local is not None:
-            local.close()
+        with contextlib.ExitStack() as closing:  # the last one first
+            if local is not None:
+                closing.callback(local.close)
+            if wallet is not None:
+                closing.callback(self._close, wallet.close(), seconds=CLOSING_SECONDS)
+            if customer is not None:
+                leaving = customer.close(seconds=CLOSING_SECONDS)
+                closing.callback(self._close, leaving, seconds=2 * CLOSING_SECONDS)
+
+    def _close(self, work: Coroutine[Any, Any, None], *, seconds: float) -> None:
+        """What will not close in time goes with the process: all that matters is in the journal."""
+        with contextlib.suppress(TimeoutError):
+            self._loop.run(work, seconds=seconds)

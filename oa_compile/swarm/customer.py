@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import secrets
 import time
 from collections import Counter
@@ -43,6 +44,9 @@ from oa_compile.swarm.settlement import Settlements
 CLOCK_SKEW = 600
 """Seconds that a provider's clock may be behind ours."""
 
+SHORTEST = 1.0
+"""Seconds a provider has at least, however little is left."""
+
 THREADS = 32
 """Journal writes and other blocking work at once."""
 
@@ -58,6 +62,8 @@ class Terms:
     deadline: float = 60.0
     hedge_after: float = 10.0
     attempts: int = 4
+    patience: float = 100.0
+    """Seconds for one call, all its attempts together: below DSPy's 120 s straggler limit."""
     audit: float = 0.0
     encrypt: bool = True
     lightning: str = "bitcoin"
@@ -103,6 +109,7 @@ class Customer:
         self._offload = offload
         self._exchanges: dict[str, Exchange] = {}
         self._background: set[asyncio.Task[None]] = set()
+        self._broken: BaseException | None = None
         self._subscription: Subscription | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
@@ -135,7 +142,7 @@ class Customer:
 
     async def close(self, *, seconds: float = 10.0) -> None:
         """Settle all tabs and let background work end, at most `seconds`, then let go of the relays. Safe to
-        call twice.
+        call twice. Raises what broke in the background, PaymentAlarm above all, when all is closed.
         """
         if self.settlements is not None:
             self.settlements.finish(self)
@@ -153,6 +160,9 @@ class Customer:
         await self.network.close()
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
+        broken, self._broken = self._broken, None
+        if isinstance(broken, Exception):  # a StopRun is known to the run already
+            raise broken
 
     @staticmethod
     def loop_time() -> float:
@@ -169,24 +179,39 @@ class Customer:
         """Run something that nobody waits for; closing does."""
         task = asyncio.get_running_loop().create_task(coroutine)
         self._background.add(task)
-        task.add_done_callback(self._background.discard)
+        task.add_done_callback(self._over)
+
+    def _over(self, task: asyncio.Task[None]) -> None:
+        """What breaks where nobody waits (an alarm, a full disk) is met by the next call, or by `close`."""
+        self._background.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if self._broken is None:
+            self._broken = error
 
     # -- asking ----------------------------------------------------------------------------------
 
     async def ask(self, asked: Asked, attempt: Attempt) -> ChatAnswer:
         """One call's answer; `attempt` is its first, reserved already. Every attempt is ended, or left
-        open while its payment is pending. Raises JobFault when nobody answered.
+        open while its payment is pending. Raises JobFault when nobody answered, and what broke in the
+        background.
         """
+        if self._broken is not None:
+            raise self._broken
         return await Errand(self, asked).run(attempt)
 
     async def choose(
-        self, *, without: Sequence[str] = (), operators: Sequence[str] = (), witness: bool = False
+        self,
+        *,
+        without: Sequence[str] = (),
+        operators: Sequence[str] = (),
+        witness: bool = False,
+        until: float = math.inf,
     ) -> Offer | None:
         """The provider to be asked next; waits while all who may be asked have their hands full. None if
         nobody is left. A provider in `without` is asked again only where there is no other; a `witness`
-        is drawn by lot.
+        is drawn by lot. Waits no longer than `until`, on the loop's clock.
         """
-        until = self.loop_time() + self.terms.deadline
+        until = min(until, self.loop_time() + self.terms.deadline)
         while True:
             offer, again = self._choice(without, operators, witness=witness)
             now = self.loop_time()
@@ -217,8 +242,10 @@ class Customer:
             async with asyncio.timeout(min(max(seconds, 0.0), 1.0)):
                 await self._changed.wait()
 
-    def begin(self, request: ChatRequest, offer: Offer, attempt: Attempt, why: Why) -> Exchange:
-        """Send a job to one provider."""
+    def begin(
+        self, request: ChatRequest, offer: Offer, attempt: Attempt, why: Why, *, within: float = math.inf
+    ) -> Exchange:
+        """Send a job to one provider, which has the deadline, or what is left `within` the call's time."""
         price = min(offer.price_msat, self.terms.bid_msat)
         tabs = self.settlements.tabs if self.settlements is not None else None
         on_tab = tabs is not None and tabs.wanted(
@@ -233,7 +260,7 @@ class Customer:
             tab=on_tab,
         )
         answers_first = offer.handler.order == "result-first"
-        exchange = self.start(job, attempt, why, answers_first=answers_first)
+        exchange = self.start(job, attempt, why, answers_first=answers_first, within=within)
         if on_tab and tabs is not None:
             tabs.expect(offer.provider, price)
             exchange.done.add_done_callback(lambda _done: tabs.expected(offer.provider, price))
@@ -241,7 +268,15 @@ class Customer:
         exchange.done.add_done_callback(lambda _done: self._ended(exchange))
         return exchange
 
-    def start(self, job: Job, attempt: Intends, why: Why, *, answers_first: bool = False) -> Exchange:
+    def start(
+        self,
+        job: Job,
+        attempt: Intends,
+        why: Why,
+        *,
+        answers_first: bool = False,
+        within: float = math.inf,
+    ) -> Exchange:
         """Sign a job and wait for what becomes of it."""
         cipher = self.cipher if self.terms.encrypt else None
         event = self.keys.sign(draft_job(job, cipher=cipher), created_at=int(self.now()))
@@ -254,7 +289,7 @@ class Customer:
             network=self.network,
             payments=self.payments,
             cipher=self.cipher,
-            deadline=self.terms.deadline,
+            deadline=min(self.terms.deadline, max(within, SHORTEST)),
             on_tab=job.tab,
             settles=job.settles,
             answers_first=answers_first,

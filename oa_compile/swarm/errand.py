@@ -61,6 +61,7 @@ class Errand:
         self._customer = customer
         self._asked = asked
         self._tried: list[str] = []
+        self._until = customer.loop_time() + customer.terms.patience
 
     async def run(self, attempt: Attempt) -> ChatAnswer:
         """The answer. Raises JobFault when nobody gave one, BudgetExhausted when a cap is in the way."""
@@ -76,6 +77,8 @@ class Errand:
         terms = self._customer.terms
         faults: list[JobFault] = []
         for number in range(terms.attempts):
+            if faults and self._customer.loop_time() >= self._until:
+                break
             if attempt is None:
                 attempt = await self._customer.offload(self._asked.more)
             opened = await self._begin(attempt, why if number == 0 else "retry", beside=beside)
@@ -93,11 +96,15 @@ class Errand:
         raise _exhausted(faults)
 
     async def _begin(self, attempt: Attempt, why: Why, *, beside: tuple[str, ...] = ()) -> _Open | None:
-        offer = await self._customer.choose(without=self._tried, operators=beside, witness=bool(beside))
-        if offer is None:
-            return None
+        offer = await self._customer.choose(
+            without=self._tried, operators=beside, witness=bool(beside), until=self._until
+        )
+        return None if offer is None else self._send(offer, attempt, why)
+
+    def _send(self, offer: Offer, attempt: Attempt, why: Why) -> _Open:
         self._tried.append(offer.provider)
-        exchange = self._customer.begin(self._asked.request, offer, attempt, why)
+        left = self._until - self._customer.loop_time()
+        exchange = self._customer.begin(self._asked.request, offer, attempt, why, within=left)
         return _Open(exchange, attempt, offer)
 
     async def _race(self, first: _Open) -> tuple[_Found | None, list[JobFault]]:
@@ -142,9 +149,7 @@ class Errand:
             attempt = await self._customer.offload(self._asked.spare)
         except BudgetExhausted:
             return None
-        self._tried.append(offer.provider)
-        exchange = self._customer.begin(self._asked.request, offer, attempt, "hedge")
-        return _Open(exchange, attempt, offer)
+        return self._send(offer, attempt, "hedge")
 
     # -- how attempts end ------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ Real relay, real providers, a real ledger on loopback; what was paid is read fro
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ import pytest
 from oa_compile.chat import ChatAnswer, ChatMessage, ChatRequest
 from oa_compile.errors import BudgetExhausted, LaneError, StopRun
 from oa_compile.events import AnyEvent, Attempt, PaymentIntended, Reserved, RunStarted
-from oa_compile.journal import Journal, events, read
+from oa_compile.journal import Journal, JournalWriteError, events, read
 from oa_compile.lanes.lane import RequestRefused
 from oa_compile.lanes.pylon import PylonLane
 from oa_compile.lanes.runtime import Runtime
@@ -24,7 +25,9 @@ from oa_compile.ledger import Totals
 from oa_compile.spec.config import Config
 from oa_compile.swarm import connect
 from oa_compile.swarm.bolt11 import decode
+from oa_compile.swarm.cln import ClnWallet
 from oa_compile.swarm.loop import shared_loop
+from oa_compile.swarm.wallet import PaymentAlarm
 from tests.support.pylon_lane import PRICE, PylonWorld, pylon_world
 
 STARTED = RunStarted(command="optimize", run="r1", program="p", inputs={}, lanes={}, settings={}, versions={})
@@ -267,6 +270,35 @@ def test_what_is_owed_is_paid_however_a_run_ends_unless_something_broke(tmp_path
             runtime.calls.stop(errors[end])
         runtime.close()
         assert world.spent_msat == (0 if end == "fault" else PRICE)
+
+
+@pytest.fixture
+def lying_wallet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wallet that takes the money and proves nothing."""
+
+    async def pay(*_args: object, **_options: object) -> None:
+        raise PaymentAlarm("its preimage does not prove it")
+
+    monkeypatch.setattr(ClnWallet, "pay", pay)
+
+
+@pytest.mark.usefixtures("lying_wallet")
+@pytest.mark.parametrize("jobs", [1, 50])
+def test_an_alarm_while_a_tab_is_settled_stops_the_run(tmp_path: Path, jobs: int) -> None:
+    """At the next call, or if there is none, at its end."""
+    path = tmp_path / "journal.jsonl"
+    with pylon_world(count=1, tab_limit_msat=10_000) as world:
+        lane = world.lane(tab={"jobs": jobs, "limit": "10000msat"})
+        runtime = Runtime(path, started=STARTED, config=config(), lanes={"swarm": lane})
+        ask(runtime, "one")
+        if jobs == 1:
+            with pytest.raises(StopRun):
+                deque((ask(runtime, f"question {number}") for number in range(1000)), maxlen=0)
+            assert isinstance(runtime.calls.stopped_by, PaymentAlarm)
+        with pytest.raises(PaymentAlarm):
+            runtime.close()
+    with pytest.raises(JournalWriteError):  # all else was closed all the same
+        runtime.journal.append(STARTED)
 
 
 def test_an_attempt_without_an_intent_has_paid_nothing(tmp_path: Path) -> None:

@@ -204,17 +204,30 @@ def test_a_silent_provider_is_left_at_the_deadline_and_the_next_is_asked() -> No
     run(test)
 
 
-def test_an_answer_that_another_provider_copied_is_not_readable_to_begin_with() -> None:
+def test_a_call_ends_within_its_patience_however_many_attempts_are_left() -> None:
+    async def test() -> None:
+        async with Swarm() as swarm:
+            await swarm.provider(LIES["silent"]())
+            call = Call(await swarm.customer(deadline=20.0, attempts=20, patience=0.2))
+            with pytest.raises(JobFault, match="did not answer within 1 s"):
+                await call.ask()
+            assert call.outcomes == ["failed"]
+
+    run(test)
+
+
+@pytest.mark.parametrize(("encrypt", "says"), [(True, "a guess"), (False, "yes")])
+def test_an_answer_cannot_be_copied_from_another_provider_when_jobs_are_encrypted(
+    encrypt: bool, says: str
+) -> None:
     async def test() -> None:
         async with Swarm() as swarm:
             honest = await swarm.provider(result_first)
             thief = await swarm.provider(copies(honest.keys.public), price=CHEAP)
-            customer = await swarm.customer(hedge_after=SOON, deadline=20.0)
-            call = Call(customer)
-            await call.ask()
-            await settled(call)
-            assert by(call, thief.keys.public).paid_msat == 0
-            assert call.paid_msat == BID
+            for provider, answer in ((honest, "yes"), (thief, says)):
+                only = frozenset({provider.keys.public})
+                customer = await swarm.customer(providers=only, encrypt=encrypt)
+                assert (await Call(customer).ask()).text == answer
 
     run(test)
 

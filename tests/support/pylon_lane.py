@@ -99,7 +99,7 @@ class PylonWorld:
 
     async def close(self) -> None:
         for provider in self.providers:
-            await provider.close()
+            await provider.close(seconds=0.2)  # whoever waits for a payment may wait for ever
         for till in self._tills:
             await till.close()
         for relays in self._networks:
@@ -126,6 +126,8 @@ class PylonWorld:
             "privacy": "open",
             "max_tokens": 8,
             "hedge_after": 0.0,
+            "audit": 0.0,
+            "audit": 0.0,
             "deadline": 20.0,
         }
         return PylonLaneSpec.model_validate(settings | fields)

@@ -207,7 +207,9 @@ class Swarm:
         customer = Customer(
             keys=keys,
             network=wrap(relays),
-            market=Market(bid_msat=asked.bid_msat, seed=7, network="regtest", choice=choice),
+            market=Market(
+                bid_msat=asked.bid_msat, seed=7, network="regtest", choice=choice, allow=asked.providers
+            ),
             terms=asked,
             cipher=SealCipher(keys),
             settlements=settlements,
@@ -222,7 +224,8 @@ class Swarm:
         )
         await customer.open()
         self._stack.push_async_callback(customer.close, seconds=2.0)
-        while len(customer.market.explain()) < len(self.providers):
+        among = asked.providers or {provider.keys.public for provider in self.providers}
+        while not among <= {row.provider for row in customer.market.explain() if row.price_msat is not None}:
             await customer.change(1.0)
         return customer
 

@@ -443,6 +443,7 @@ def _take_up(run: Run, moments: _Moments) -> int:
                 "max_fee": MAX_FEE,
                 "max_tokens": 8,
                 "hedge_after": 0.0,
+                "audit": 0.0,
                 "deadline": run.deadline,
                 "tab": {"jobs": run.tab_jobs, "limit": "10000msat"},
             }

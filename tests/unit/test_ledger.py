@@ -273,6 +273,7 @@ def test_wall_seconds_are_the_run_s() -> None:
         reserve(ledger, wait=True)  # waiting would not turn back the clock
     assert caught.value.cap == "run.seconds"
     assert ledger.settle(hold, msat=10, tokens=10)  # what is under way still settles
+    assert reserve(ledger, calls=0)  # and what it came to is paid
 
 
 # -- settling -----------------------------------------------------------------------------------------
