@@ -72,6 +72,7 @@ def running(
             "network": "regtest",
             "privacy": "open",
             "encrypt": encrypt,
+            "audit": 0.0,
             "bid": f"{PRICE_MSAT}msat",
             "tab": {"jobs": tab_jobs, "cost": "1000sat", "limit": "1000sat"},
             "concurrency": 64,

@@ -105,7 +105,7 @@ class PylonLane:
         )
         first = _Seat(account.attempt(self.name, quote), quote)
         try:
-            return self._loop.submit(customer.ask(asked, first)).result()
+            return self._loop.ask(customer.ask(asked, first))
         except JobFault as fault:
             raise LaneFault(fault.kind, fault.message) from fault
 
