@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal, Protocol
 
 from oa_compile.chat import ChatAnswer
@@ -76,11 +76,11 @@ class Receipt:
 
     def as_dict(self) -> dict[str, Any]:
         """The receipt as plain JSON, without what is empty."""
-        return {
-            name: list(value) if isinstance(value, tuple) else value
-            for name, value in asdict(self).items()
-            if value
-        }
+        values = ((name, getattr(self, name)) for name in _RECEIPT)
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values if value}
+
+
+_RECEIPT = tuple(field.name for field in fields(Receipt))
 
 
 class Attempt(Protocol):

@@ -109,8 +109,7 @@ def write_json(value: Any) -> str:
 def check_text(values: Iterable[str]) -> None:
     """Refuses half a surrogate pair: it has no UTF-8, and no relay would take it."""
     try:
-        for value in values:
-            value.encode()
+        "".join(values).encode()
     except UnicodeEncodeError as error:
         raise ProtocolError(f"not Unicode text, a lone surrogate stands in it: {error.reason}") from error
 
