@@ -104,6 +104,7 @@ class Ledger:
     on_warning: Callable[[CapWarning], None] = lambda _warning: None
     _totals: dict[str, Totals] = field(default_factory=dict, init=False)
     _holds: dict[int, Hold] = field(default_factory=dict, init=False)
+    _pending: dict[int, Hold] = field(default_factory=dict, init=False)
     _next: int = field(default=1, init=False)
     _waits: bool = field(default=True, init=False)
     _warned: dict[str, int] = field(default_factory=dict, init=False)
@@ -128,8 +129,8 @@ class Ledger:
     ) -> Hold:
         """Set aside one attempt's worst case; `calls` is 0 for a payment that is no call.
 
-        With `wait`, an amount that only open holds stand in the way of waits for them to settle, until
-        `stop_waiting`. Raises BudgetExhausted naming the cap that refuses.
+        With `wait`, an amount that only open holds stand in the way of waits for them to settle (not for
+        those that `pend`), until `stop_waiting`. Raises BudgetExhausted naming the cap that refuses.
         """
         check_msat(msat)
         if tokens < 0:
@@ -184,13 +185,21 @@ class Ledger:
             for unit, limit in scope.limits:
                 amount = getattr(hold, unit)
                 totals = scope.totals
-                used = totals.used(unit) if reserved else getattr(totals, unit)
+                used = totals.used(unit) if reserved else getattr(totals, unit) + self._lost(scope, unit)
                 if used + amount > limit:
                     return _Refusal(f"{scope.name}.{unit}", f"{limit:,}")
             # What is no call pays for what came in time.
             if scope.seconds is not None and hold.calls and self.elapsed() >= scope.seconds:
                 return _Refusal(f"{scope.name}.seconds", f"{scope.seconds:g}")
         return None
+
+    def _lost(self, scope: _Scope, unit: str) -> int:
+        """What pending holds keep of it."""
+        return sum(
+            getattr(hold, unit)
+            for hold in self._pending.values()
+            if scope in self._scopes(hold.stage, hold.lane)
+        )
 
     def _open(self, hold: Hold) -> None:
         self._holds[hold.number] = hold
@@ -215,6 +224,12 @@ class Ledger:
             self.on_warning(warning)
         return msat <= hold.msat and tokens <= hold.tokens
 
+    def pend(self, hold: Hold) -> None:
+        """Nobody knows when this hold will settle: until then it counts as spent, and nobody waits."""
+        with self._lock:
+            self._pending[hold.number] = self._holds[hold.number]
+            self._room.notify_all()
+
     def release(self, hold: Hold) -> None:
         """Give back a hold that no event names and nothing was sent under. Twice raises KeyError."""
         with self._lock:
@@ -223,6 +238,7 @@ class Ledger:
 
     def _unreserve(self, hold: Hold) -> None:
         del self._holds[hold.number]
+        self._pending.pop(hold.number, None)
         for scope in self._scopes(hold.stage, hold.lane):
             totals = scope.totals
             totals.reserved_msat -= hold.msat

@@ -30,6 +30,9 @@ class Seat:
     def intend(self, intent: Intent) -> None:
         self.books.intend(self, intent)
 
+    def pending(self) -> None:
+        """Nothing waits for room here."""
+
     def answered(self, answer: ChatAnswer, receipt: Receipt) -> None:
         self._end("answered", receipt)
 

@@ -30,6 +30,9 @@ class OpenAttempt:
     def intend(self, intent: Intent) -> None:
         self.desk.intend(self.hold, intent)
 
+    def pending(self) -> None:
+        self.desk.pend(self.hold)
+
     def answered(self, answer: ChatAnswer, spent: Spent) -> None:
         self._end("ok", spent, answer=answer)
 

@@ -287,6 +287,10 @@ class Calls:
                 )
             )
 
+    def pend(self, hold: Hold) -> None:
+        """Nobody knows when that attempt ends: it counts as spent until then."""
+        self._ledger.pend(hold)
+
     def end_left(self, hold: Hold, spent: Spent) -> Attempt:
         """Write what became of an attempt of a process that died, then settle its hold."""
         event = Attempt(

@@ -74,6 +74,9 @@ class Attempted(Protocol):
     def intend(self, intent: Intent) -> None:
         """Write the intent to pay, on the disk when this returns; before the wallet is asked."""
 
+    def pending(self) -> None:
+        """Its payment did not end in its time: it counts as spent until the attempt is ended, whenever."""
+
     def answered(self, answer: ChatAnswer, spent: Spent) -> None:
         """The answer came."""
 

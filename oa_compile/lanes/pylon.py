@@ -215,6 +215,9 @@ class _Seat:
     def intend(self, intent: Intent) -> None:
         self.attempted.intend(intent)
 
+    def pending(self) -> None:
+        self.attempted.pending()
+
     def answered(self, answer: ChatAnswer, receipt: Receipt) -> None:
         self.attempted.answered(answer, self._spent(answer, receipt))
 
@@ -256,6 +259,9 @@ class _Settling:
 
     def intend(self, intent: Intent) -> None:
         self.attempted.intend(intent)
+
+    def pending(self) -> None:
+        self.attempted.pending()
 
     def paid(self, receipt: Receipt) -> None:
         self.attempted.paid(_spent(receipt))

@@ -203,6 +203,7 @@ class Runtime:
                 intent, written = intent_of(event), at / 1000
                 spent = lane.reconcile(intent, written=written)
                 if spent is None:
+                    self.ledger.pend(hold)
                     self._books[hold.lane].leave(LeftOpen(self.calls, hold, intent, written))
             if spent is not None:
                 self.history.append(self.calls.end_left(hold, spent))

@@ -62,6 +62,9 @@ class _NoAttempt:
         """No payment without an intent on the disk, and there is no journal here: nothing is paid."""
         raise _unjournaled(f"asking {intent.provider[:12]}")
 
+    def pending(self) -> None:
+        pass
+
     def answered(self, answer: ChatAnswer, spent: Spent) -> None:
         pass
 

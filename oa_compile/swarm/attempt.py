@@ -89,6 +89,9 @@ class Attempt(Protocol):
     def intend(self, intent: Intent) -> None:
         """Put the intent on the disk. Blocks; called off the loop."""
 
+    def pending(self) -> None:
+        """The payment did not end in its time: it counts as spent until the attempt is ended, whenever."""
+
     def answered(self, answer: ChatAnswer, receipt: Receipt) -> None:
         """This attempt's answer is the call's."""
 
@@ -119,6 +122,9 @@ class SettlementAttempt(Protocol):
 
     def intend(self, intent: Intent) -> None:
         """Put the intent on the disk. Blocks; called off the loop."""
+
+    def pending(self) -> None:
+        """The payment did not end in its time: it counts as spent until the attempt is ended, whenever."""
 
     def paid(self, receipt: Receipt) -> None:
         """The jobs in its `settles` are paid."""

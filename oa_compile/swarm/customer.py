@@ -325,6 +325,7 @@ class Customer:
 
     def watch(self, ended: Ended, attempt: Attempt) -> None:
         """Leave an attempt open until its pending payment has ended."""
+        attempt.pending()
         self.background(self._watch(ended, attempt))
 
     async def _watch(self, ended: Ended, attempt: Attempt) -> None:

@@ -70,6 +70,7 @@ class Settlements:
         fault, receipt = ended.fault, ended.receipt
         if ended.pending and customer.payments is not None:
             # The jobs stay in settlement: neither owed again nor paid until the wallet knows.
+            attempt.pending()
             payment = await customer.payments.ended(ended.pending)
             receipt = with_payment(receipt, payment, wallet=customer.payments.wallet.kind)
             if payment.status == "complete":

@@ -272,6 +272,25 @@ def test_what_is_owed_is_paid_however_a_run_ends_unless_something_broke(tmp_path
         assert world.spent_msat == (0 if end == "fault" else PRICE)
 
 
+@pytest.mark.parametrize("resumed", [False, True])
+def test_a_payment_that_never_ends_counts_as_spent_and_holds_up_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, resumed: bool
+) -> None:
+    """Whoever takes a payment and holds on to it could else keep a run waiting for days."""
+    monkeypatch.setattr(connect, "CLOSING_SECONDS", 0.05)
+    path = tmp_path / "journal.jsonl"
+    cap = 2 * (BID + FEE) - 1
+    with pylon_world(count=1) as world:
+        world.ledger.frozen.add("provider-0")
+        if resumed:
+            _abandon(path, intent=_intent(world, pay=True))
+        with running(path, world.lane(pay_seconds=0.05), cost=cap) as runtime:
+            with pytest.raises(StopRun) as stop:
+                ask(runtime, "one")
+            assert isinstance(stop.value.error, BudgetExhausted)
+            assert runtime.ledger.totals().reserved_msat == BID + FEE
+
+
 @pytest.fixture
 def lying_wallet(monkeypatch: pytest.MonkeyPatch) -> None:
     """A wallet that takes the money and proves nothing."""

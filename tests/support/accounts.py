@@ -24,6 +24,9 @@ class Entry:
     error: RequestRefused | LaneFault | None = None
     intents: list[Intent] = field(default_factory=list)
 
+    def pending(self) -> None:
+        assert self.outcome == "open", f"attempt {self.number} had ended: {self.outcome}"
+
     def answered(self, answer: ChatAnswer, spent: Spent) -> None:
         self._end("answered")
         self.answer, self.spent = answer, spent

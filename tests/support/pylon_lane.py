@@ -127,14 +127,13 @@ class PylonWorld:
             "max_tokens": 8,
             "hedge_after": 0.0,
             "audit": 0.0,
-            "audit": 0.0,
             "deadline": 20.0,
         }
         return PylonLaneSpec.model_validate(settings | fields)
 
-    def lane(self, name: str = "swarm", **fields: Any) -> PylonLane:
+    def lane(self, name: str = "swarm", *, pay_seconds: float = 20.0, **fields: Any) -> PylonLane:
         """A lane of this world."""
-        wallet = WalletSpec(kind="ledger", rpc=str(self.wallet))
+        wallet = WalletSpec(kind="ledger", rpc=str(self.wallet), pay_seconds=pay_seconds)
         rate = Rate(Decimal(100_000))
         home = self.folder / "lane"
         return PylonLane(

@@ -62,6 +62,9 @@ class Seat:
         assert self.outcome == "open", f"an intent of an attempt that is {self.outcome}"
         self.intents.append(intent)
 
+    def pending(self) -> None:
+        assert self.outcome == "open", f"a payment of an attempt that is {self.outcome}"
+
     def answered(self, answer: ChatAnswer, receipt: Receipt) -> None:
         self._end("answered", receipt)
 

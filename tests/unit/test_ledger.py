@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from typing import Any
 
@@ -274,6 +275,29 @@ def test_wall_seconds_are_the_run_s() -> None:
     assert caught.value.cap == "run.seconds"
     assert ledger.settle(hold, msat=10, tokens=10)  # what is under way still settles
     assert reserve(ledger, calls=0)  # and what it came to is paid
+
+
+def test_nobody_waits_for_what_pends() -> None:
+    ledger = Ledger({RUN: Caps(msat=20), "lane other": Caps(msat=10)})
+    first, second = reserve(ledger), reserve(ledger)
+    ledger.pend(first)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(reserve, ledger, wait=True)
+        assert ledger.settle(second, msat=1, tokens=1)
+        with pytest.raises(BudgetExhausted):
+            waiting.result(timeout=20)
+    assert ledger.settle(first, msat=0, tokens=0)
+    assert reserve(ledger, wait=True)
+
+
+def test_what_pends_counts_in_its_own_scopes_only() -> None:
+    ledger = Ledger({"lane other": Caps(msat=10)})
+    ledger.pend(reserve(ledger))
+    held = reserve(ledger, lane="other")
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(reserve, ledger, lane="other", wait=True)
+        assert ledger.settle(held, msat=0, tokens=0)
+        assert waiting.result(timeout=20)
 
 
 # -- settling -----------------------------------------------------------------------------------------
