@@ -9,6 +9,17 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+Plan = list[tuple[int, int]]
+"""What is asked, part by part: so many jobs, so many of them in flight."""
+
+Meter = Callable[[], dict[str, float]]
+"""CPU seconds used so far, by kind of process."""
+
+
+def used(before: dict[str, float], after: dict[str, float]) -> dict[str, float]:
+    """What was used between two readings of a meter."""
+    return {kind: after[kind] - before[kind] for kind in after}
+
 
 @dataclass(slots=True)
 class Measured:

@@ -14,15 +14,15 @@ import nostr_sdk
 from websockets.asyncio.client import connect
 
 from oa_compile.swarm.nip90 import JOB_KIND, RESULT_KIND, Job, draft_job
-from swarm_parts.drive import Measured
+from swarm_parts.drive import Measured, Meter, Plan, used
 from swarm_parts.lane import question
 
 
 async def nostr_sdk_client(
-    relay: str, providers: tuple[str, ...], *, jobs: int, at_once: tuple[int, ...], warm: int
+    relay: str, providers: tuple[str, ...], *, plan: Plan, meter: Meter
 ) -> list[Measured]:
-    """Jobs through nostr-sdk's Client, one standing subscription, each result verified: one measure for
-    each of `at_once`, of so many jobs in flight.
+    """Jobs through nostr-sdk's Client, one standing subscription, each result verified: a measure for
+    each part of the plan.
     """
     nostr_sdk.uniffi_set_event_loop(asyncio.get_running_loop())
     keys = nostr_sdk.Keys.generate()
@@ -56,7 +56,7 @@ async def nostr_sdk_client(
         assert result.content() == f"answer to question {number}", result.content()
 
     try:
-        return await _rounds(ask, listener, jobs=jobs, at_once=at_once, warm=warm)
+        return await _parts(ask, listener, plan=plan, meter=meter)
     finally:
         await client.shutdown()
 
@@ -74,7 +74,7 @@ async def _listen(client: Any, waiting: dict[str, asyncio.Future[Any]]) -> None:
             future.set_result(event)
 
 
-async def websocket_echo(url: str, *, jobs: int, at_once: tuple[int, ...], warm: int) -> list[Measured]:
+async def websocket_echo(url: str, *, plan: Plan, meter: Meter) -> list[Measured]:
     """Messages of a job's size to a websocket and back, over one connection."""
     padding = "x" * 900
     async with connect(url, compression=None, max_queue=1024, proxy=None) as connection:
@@ -90,24 +90,23 @@ async def websocket_echo(url: str, *, jobs: int, at_once: tuple[int, ...], warm:
             await connection.send(f"{number} {padding}")
             await future
 
-        return await _rounds(ask, asyncio.create_task(listen()), jobs=jobs, at_once=at_once, warm=warm)
+        return await _parts(ask, asyncio.create_task(listen()), plan=plan, meter=meter)
 
 
-async def _rounds(
-    ask: Callable[[int], Awaitable[None]],
-    listener: asyncio.Task[None],
-    *,
-    jobs: int,
-    at_once: tuple[int, ...],
-    warm: int,
+async def _parts(
+    ask: Callable[[int], Awaitable[None]], listener: asyncio.Task[None], *, plan: Plan, meter: Meter
 ) -> list[Measured]:
-    """Warm up, then measure with each number in flight, as long as somebody listens."""
+    """Every part of the plan, as long as somebody listens."""
 
-    async def rounds() -> list[Measured]:
-        await _drive(ask, jobs=warm, at_once=at_once[-1])
-        return [await _drive(ask, jobs=jobs if many > 1 else warm, at_once=many) for many in at_once]
+    async def parts() -> list[Measured]:
+        found = []
+        for jobs, at_once in plan:
+            before = meter()
+            found.append(await _drive(ask, jobs=jobs, at_once=at_once))
+            found[-1].cpu = used(before, meter())
+        return found
 
-    driving = asyncio.create_task(rounds())
+    driving = asyncio.create_task(parts())
     try:
         await asyncio.wait({driving, listener}, return_when=asyncio.FIRST_COMPLETED)
         return driving.result() if driving.done() else listener.result()  # type: ignore[return-value]
