@@ -13,8 +13,8 @@ import random
 from dataclasses import dataclass, field
 
 from benchmarks.sim.world import EPOCH, NETWORK
-from oa_compile.swarm.bolt11 import NodeKey, encode
-from oa_compile.swarm.wallet import Payment
+from oa_compile.swarm.lightning.bolt11 import NodeKey, encode
+from oa_compile.swarm.lightning.wallet import Payment
 
 
 @dataclass(slots=True)

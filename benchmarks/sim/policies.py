@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from benchmarks.sim.world import BID, NETWORK
-from oa_compile.swarm.choice import Choice, JobOutcome, Offer, Outlook, Row
-from oa_compile.swarm.market import Market
-from oa_compile.swarm.nip89 import Handler
-from oa_compile.swarm.tab import TabTerms
+from oa_compile.swarm.customer.tab import TabTerms
+from oa_compile.swarm.market.choice import Choice, JobOutcome, Offer, Outlook, Row
+from oa_compile.swarm.market.market import Market
+from oa_compile.swarm.protocol.nip89 import Handler
 
 Orders = frozenset[str]
 _RESULT_FIRST: Orders = frozenset({"result-first", "tab"})

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from benchmarks.sim.lightning import Lightning
 from benchmarks.sim.world import EPOCH, THIEVES, Profile, common_lie, right
 from oa_compile.chat import ChatAnswer, Usage
-from oa_compile.swarm.event import Draft, Event, Keys
-from oa_compile.swarm.nip90 import Feedback, Job, Result, draft_feedback, draft_result, read_job
+from oa_compile.swarm.protocol.event import Draft, Event, Keys
+from oa_compile.swarm.protocol.nip90 import Feedback, Job, Result, draft_feedback, draft_result, read_job
 
 UNPAID_SECONDS = 60.0
 """How long it waits for its money."""

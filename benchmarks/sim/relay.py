@@ -16,9 +16,9 @@ from typing import Any, TypeVar
 from benchmarks.sim.lightning import Lightning
 from benchmarks.sim.provider import SimProvider
 from benchmarks.sim.world import Profile, World, draw
-from oa_compile.swarm.event import Event
-from oa_compile.swarm.network import Filter, Published
-from oa_compile.swarm.nip90 import job_of
+from oa_compile.swarm.protocol.event import Event
+from oa_compile.swarm.protocol.nip90 import job_of
+from oa_compile.swarm.relays.network import Filter, Published
 
 T = TypeVar("T")
 

@@ -19,13 +19,13 @@ from benchmarks.sim.policies import Policy
 from benchmarks.sim.relay import SimNetwork
 from benchmarks.sim.world import BID, EPOCH, NETWORK, World, right
 from oa_compile.chat import ChatMessage, ChatRequest
-from oa_compile.swarm.attempt import JobFault
-from oa_compile.swarm.customer import Customer, Terms
-from oa_compile.swarm.errand import Asked
-from oa_compile.swarm.event import Keys
-from oa_compile.swarm.payment import Payments
-from oa_compile.swarm.settlement import Settlements
-from oa_compile.swarm.tab import Tabs
+from oa_compile.swarm.customer.attempt import JobFault
+from oa_compile.swarm.customer.customer import Customer, Terms
+from oa_compile.swarm.customer.errand import Asked
+from oa_compile.swarm.customer.payment import Payments
+from oa_compile.swarm.customer.settlement import Settlements
+from oa_compile.swarm.customer.tab import Tabs
+from oa_compile.swarm.protocol.event import Keys
 
 _LONGEST = 3600.0
 """Virtual seconds that one call, or all attempts left open, may take: more than any deadlines add up to."""

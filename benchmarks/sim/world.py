@@ -38,8 +38,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-from oa_compile.swarm.event import Event, Keys
-from oa_compile.swarm.nip89 import Handler, Order, draft_handler
+from oa_compile.swarm.protocol.event import Event, Keys
+from oa_compile.swarm.protocol.nip89 import Handler, Order, draft_handler
 
 EPOCH = 1_800_000_000
 """Unix seconds of virtual second 0."""

@@ -17,7 +17,7 @@ from oa_compile.lanes.runtime import Runtime
 from oa_compile.money import Rate
 from oa_compile.spec.config import Config, WalletSpec
 from oa_compile.spec.lanes import PylonLaneSpec
-from oa_compile.swarm.exchange import unobserved
+from oa_compile.swarm.customer.exchange import unobserved
 from swarm_parts.processes import PRICE_MSAT
 
 SYSTEM = "Answer the question with one short sentence. " * 4

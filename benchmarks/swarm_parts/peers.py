@@ -13,7 +13,7 @@ from typing import Any
 import nostr_sdk
 from websockets.asyncio.client import connect
 
-from oa_compile.swarm.nip90 import JOB_KIND, RESULT_KIND, Job, draft_job
+from oa_compile.swarm.protocol.nip90 import JOB_KIND, RESULT_KIND, Job, draft_job
 from swarm_parts.drive import Measured, Meter, Plan, used
 from swarm_parts.lane import question
 

@@ -23,17 +23,17 @@ from websockets.asyncio.server import ServerConnection
 from websockets.asyncio.server import serve as serve_websocket
 
 from oa_compile.chat import ChatAnswer, ChatRequest, Usage
-from oa_compile.swarm.cln_till import ClnTill
-from oa_compile.swarm.event import Event, Keys
-from oa_compile.swarm.ledger_rpc import serve as serve_ledger
-from oa_compile.swarm.local_relay import run_local_relay
-from oa_compile.swarm.network import Filter, Published, Subscription
-from oa_compile.swarm.nip90 import job_of
-from oa_compile.swarm.provider import Provider
-from oa_compile.swarm.relays import Relays
-from oa_compile.swarm.seal import SealCipher
-from oa_compile.swarm.terms import Terms
-from oa_compile.swarm.till import Tabs
+from oa_compile.swarm.lightning.cln_till import ClnTill
+from oa_compile.swarm.lightning.ledger_rpc import serve as serve_ledger
+from oa_compile.swarm.protocol.event import Event, Keys
+from oa_compile.swarm.protocol.nip90 import job_of
+from oa_compile.swarm.protocol.seal import SealCipher
+from oa_compile.swarm.provider.provider import Provider
+from oa_compile.swarm.provider.terms import Terms
+from oa_compile.swarm.provider.till import Tabs
+from oa_compile.swarm.relays.local_relay import run_local_relay
+from oa_compile.swarm.relays.network import Filter, Published, Subscription
+from oa_compile.swarm.relays.relays import Relays
 
 PROVIDERS = 3
 PRICE_MSAT = 10

@@ -15,9 +15,9 @@ from typing import Any
 
 from oa_compile.journal import Journal
 from oa_compile.lanes.calls import Calls
-from oa_compile.swarm import customer
-from oa_compile.swarm.cln import ClnWallet
-from oa_compile.swarm.event import Keys
+from oa_compile.swarm.customer import customer
+from oa_compile.swarm.lightning.cln import ClnWallet
+from oa_compile.swarm.protocol.event import Keys
 from swarm_parts.drive import median
 from swarm_parts.lane import running
 from swarm_parts.processes import Processes

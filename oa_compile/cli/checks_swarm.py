@@ -19,10 +19,10 @@ from oa_compile.errors import OacompileError
 if TYPE_CHECKING:
     from oa_compile.spec.config import Config
     from oa_compile.spec.lanes import PylonLaneSpec
-    from oa_compile.swarm.census import Census
-    from oa_compile.swarm.event import Keys
-    from oa_compile.swarm.relay_info import Limits
-    from oa_compile.swarm.wallet import Wallet
+    from oa_compile.swarm.lightning.wallet import Wallet
+    from oa_compile.swarm.market.census import Census
+    from oa_compile.swarm.protocol.event import Keys
+    from oa_compile.swarm.relays.relay_info import Limits
 
 SECONDS = 8.0
 """For everything that is connected to."""
@@ -105,7 +105,7 @@ def _lane(config: Config, name: str, spec: PylonLaneSpec) -> Iterator[Check]:
 
 
 async def _connected(config: Config, name: str, spec: PylonLaneSpec) -> list[Check]:
-    from oa_compile.swarm.event import Keys
+    from oa_compile.swarm.protocol.event import Keys
 
     keys = Keys.generate()
     relays = [_guarded(f"relay {url}", _relay(url, spec, keys)) for url in spec.relays]
@@ -128,9 +128,9 @@ async def _guarded(label: str, work: Awaitable[Check]) -> Check:
 
 
 async def _relay(url: str, spec: PylonLaneSpec, keys: Keys) -> Check:
-    from oa_compile.swarm.nip89 import HANDLER_KIND
-    from oa_compile.swarm.relay_info import fetch_limits
-    from oa_compile.swarm.relays import Relays
+    from oa_compile.swarm.protocol.nip89 import HANDLER_KIND
+    from oa_compile.swarm.relays.relay_info import fetch_limits
+    from oa_compile.swarm.relays.relays import Relays
 
     label = f"relay {url}"
     relays = Relays([url], keys=keys)
@@ -195,7 +195,7 @@ async def _opened(config: Config) -> tuple[Wallet, Callable[[], Awaitable[str]] 
 
     spec = config.wallet
     if spec.kind == "nwc":
-        from oa_compile.swarm.nwc import NwcWallet
+        from oa_compile.swarm.lightning.nwc import NwcWallet
 
         uri = os.environ.get(spec.uri_env)
         if not uri:
@@ -203,7 +203,7 @@ async def _opened(config: Config) -> tuple[Wallet, Callable[[], Awaitable[str]] 
                 f"the variable {spec.uri_env} is not set", hint="it holds a nostr+walletconnect:// address"
             )
         return NwcWallet(uri), None
-    from oa_compile.swarm.cln import ClnWallet
+    from oa_compile.swarm.lightning.cln import ClnWallet
 
     if not spec.rpc:
         raise UsageError("no wallet is named", hint='[wallet] kind = "cln" and rpc = "…/lightning-rpc"')
@@ -212,8 +212,8 @@ async def _opened(config: Config) -> tuple[Wallet, Callable[[], Awaitable[str]] 
 
 
 async def _providers(config: Config, name: str, spec: PylonLaneSpec, keys: Keys) -> Check:
-    from oa_compile.swarm.census import take_census
-    from oa_compile.swarm.relays import Relays
+    from oa_compile.swarm.market.census import take_census
+    from oa_compile.swarm.relays.relays import Relays
 
     relays = Relays(spec.relays, keys=keys)
     await relays.open()
@@ -230,7 +230,7 @@ def _eligible(config: Config, name: str, spec: PylonLaneSpec, census: Census) ->
 
     from oa_compile.hud.text import clean, counted
     from oa_compile.money import parse_amount
-    from oa_compile.swarm.market import Market
+    from oa_compile.swarm.market.market import Market
 
     label = f"providers of {name}"
     market = Market(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from oa_compile.hud.view import RunView
     from oa_compile.lanes.lane import Lane
     from oa_compile.spec.config import Config
-    from oa_compile.swarm.record import Records
+    from oa_compile.swarm.market.record import Records
 
 RUNS = Path("runs")
 SWARM = "swarm"
@@ -55,7 +55,7 @@ def records_of_runs(runs: Path, *, most: int = MOST_RUNS) -> Records:
     """
     from oa_compile.errors import OacompileError
     from oa_compile.journal import FILE_NAME, read
-    from oa_compile.swarm.record import merge, records_of
+    from oa_compile.swarm.market.record import merge, records_of
 
     records: Records = {}
     made = sorted(runs.glob(f"*/{FILE_NAME}"), key=lambda path: path.stat().st_mtime, reverse=True)

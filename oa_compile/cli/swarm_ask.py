@@ -106,7 +106,7 @@ def _network(wallet: Path) -> str:
     """The Lightning network the wallet is on."""
     import asyncio
 
-    from oa_compile.swarm.cln import ClnWallet
+    from oa_compile.swarm.lightning.cln import ClnWallet
 
     async def tell() -> str:
         node = ClnWallet(wallet.expanduser(), threads=1)

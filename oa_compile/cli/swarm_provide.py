@@ -27,8 +27,8 @@ from oa_compile.errors import UsageError
 if TYPE_CHECKING:
     from oa_compile.cli.output import Output
     from oa_compile.lanes.lane import Lane
-    from oa_compile.swarm.event import Keys
-    from oa_compile.swarm.terms import Terms
+    from oa_compile.swarm.protocol.event import Keys
+    from oa_compile.swarm.provider.terms import Terms
 
 
 class _Shop(NamedTuple):
@@ -86,8 +86,8 @@ def provide(
     job; with --json the first line says who it is, and each further one is a job or a payment.
     """
     from oa_compile.cli.swarm_service import serve
-    from oa_compile.swarm.provider_home import FolderLock
-    from oa_compile.swarm.terms import Terms
+    from oa_compile.swarm.provider.provider_home import FolderLock
+    from oa_compile.swarm.provider.terms import Terms
 
     screen = output.current()
     if key_env and key_file is not None:
@@ -130,8 +130,8 @@ def provide(
 
 
 def _keys(variable: str, file: Path | None, *, screen: Output) -> Keys:
-    from oa_compile.swarm.event import Keys
-    from oa_compile.swarm.provider_home import kept_keys
+    from oa_compile.swarm.protocol.event import Keys
+    from oa_compile.swarm.provider.provider_home import kept_keys
 
     if variable:
         value = os.environ.get(variable)
@@ -182,7 +182,7 @@ def _warm(lane: Lane) -> None:
     from oa_compile.digest import digest_bytes
     from oa_compile.errors import OacompileError
     from oa_compile.lanes.serve import answering
-    from oa_compile.swarm.terms import AnswerFailed
+    from oa_compile.swarm.provider.terms import AnswerFailed
 
     try:
         answering(lane)(ChatRequest((ChatMessage("user", "Hello"),), max_tokens=1), digest_bytes(b""))
@@ -198,11 +198,11 @@ async def _serve(shop: _Shop, *, screen: Output, json: bool) -> None:
 
     from oa_compile.cli.swarm_teller import Teller
     from oa_compile.lanes.serve import answering
-    from oa_compile.swarm.cln_till import ClnTill
-    from oa_compile.swarm.provider import Provider
-    from oa_compile.swarm.relays import Relays
-    from oa_compile.swarm.seal import SealCipher
-    from oa_compile.swarm.till import Tabs
+    from oa_compile.swarm.lightning.cln_till import ClnTill
+    from oa_compile.swarm.protocol.seal import SealCipher
+    from oa_compile.swarm.provider.provider import Provider
+    from oa_compile.swarm.provider.till import Tabs
+    from oa_compile.swarm.relays.relays import Relays
 
     async with AsyncExitStack() as stack:
         till, terms = None, shop.terms
@@ -240,7 +240,7 @@ async def _serve(shop: _Shop, *, screen: Output, json: bool) -> None:
 
 async def _network(wallet: Path) -> str:
     """The Lightning network of a node."""
-    from oa_compile.swarm.cln import ClnWallet
+    from oa_compile.swarm.lightning.cln import ClnWallet
 
     node = ClnWallet(wallet, threads=1)
     try:

@@ -17,10 +17,10 @@ from oa_compile.errors import UsageError
 if TYPE_CHECKING:
     from oa_compile.cli.output import Output
     from oa_compile.cli.swarm_target import Target
-    from oa_compile.swarm.census import Census
-    from oa_compile.swarm.choice import Row
-    from oa_compile.swarm.nip89 import Handler
-    from oa_compile.swarm.record import ProviderRecord, Records
+    from oa_compile.swarm.market.census import Census
+    from oa_compile.swarm.market.choice import Row
+    from oa_compile.swarm.market.record import ProviderRecord, Records
+    from oa_compile.swarm.protocol.nip89 import Handler
 
 _SECONDS = 5.0
 
@@ -74,9 +74,9 @@ def providers(
 
 
 async def _census(target: Target) -> Census:
-    from oa_compile.swarm.census import take_census
-    from oa_compile.swarm.event import Keys
-    from oa_compile.swarm.relays import Relays
+    from oa_compile.swarm.market.census import take_census
+    from oa_compile.swarm.protocol.event import Keys
+    from oa_compile.swarm.relays.relays import Relays
 
     relays = Relays(target.spec.relays, keys=Keys.generate())
     await relays.open()
@@ -89,7 +89,7 @@ async def _census(target: Target) -> Census:
 def _seen(census: Census, target: Target, records: Records, *, judged: bool) -> list[_Seen]:
     """Everybody, those first that would be asked first. Not `judged`: any price and network will do."""
     from oa_compile.money import MAX_MSAT, parse_amount
-    from oa_compile.swarm.market import Market
+    from oa_compile.swarm.market.market import Market
 
     spec = target.spec
     market = Market(

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from oa_compile.cli.output import Output
-    from oa_compile.swarm.cln_till import ClnTill
-    from oa_compile.swarm.serving import Served
-    from oa_compile.swarm.terms import Terms
+    from oa_compile.swarm.lightning.cln_till import ClnTill
+    from oa_compile.swarm.provider.serving import Served
+    from oa_compile.swarm.provider.terms import Terms
 
 _MOST_WATCHED = 2000
 """Invoices that went out with an answer and are waited for, to tell of their payment."""
@@ -86,7 +86,7 @@ class Teller:
 
     async def _watch(self, served: Served) -> None:
         """See an invoice paid that went out with an answer."""
-        from oa_compile.swarm.wallet import WalletError
+        from oa_compile.swarm.lightning.wallet import WalletError
 
         assert self._till is not None
         try:

@@ -12,7 +12,7 @@ from oa_compile.chat import ChatAnswer, ChatRequest
 from oa_compile.events import Role, Stage
 from oa_compile.lanes.lane import LaneFault, Quote, RequestRefused, Spent
 from oa_compile.ledger import Hold
-from oa_compile.swarm.attempt import Intent
+from oa_compile.swarm.customer.attempt import Intent
 
 if TYPE_CHECKING:
     from oa_compile.lanes.calls import Calls

@@ -12,7 +12,7 @@ from oa_compile.lanes.account import OpenAttempt, RunAccount
 from oa_compile.lanes.calls import Calls
 from oa_compile.lanes.lane import Quote, Spent
 from oa_compile.ledger import Hold
-from oa_compile.swarm.attempt import Intent
+from oa_compile.swarm.customer.attempt import Intent
 
 
 def intent_of(event: PaymentIntended) -> Intent:

@@ -24,7 +24,7 @@ from oa_compile.spec.lanes import (
     PylonLaneSpec,
     RecordedLaneSpec,
 )
-from oa_compile.swarm.record import ProviderRecord
+from oa_compile.swarm.market.record import ProviderRecord
 
 _USUAL_KEYS = {
     "anthropic": "ANTHROPIC_API_KEY",

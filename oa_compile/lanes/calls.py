@@ -24,7 +24,7 @@ from oa_compile.lanes.account import OpenAttempt, RunAccount
 from oa_compile.lanes.lane import FATAL, Lane, LaneFault, Quote, RequestRefused, Spent
 from oa_compile.lanes.recorded import Recorded, Recording
 from oa_compile.ledger import Hold, Ledger
-from oa_compile.swarm.attempt import Intent
+from oa_compile.swarm.customer.attempt import Intent
 
 _key_encoder = msgspec.json.Encoder(order="sorted")
 

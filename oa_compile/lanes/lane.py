@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 from oa_compile.chat import ChatAnswer, ChatRequest
 from oa_compile.errors import LaneError
-from oa_compile.swarm.attempt import Intent
+from oa_compile.swarm.customer.attempt import Intent
 
 FaultKind = Literal[
     "rate_limited", "timeout", "transport", "server", "malformed", "auth", "billing", "unavailable"

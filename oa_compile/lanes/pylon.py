@@ -19,15 +19,15 @@ from oa_compile.lanes.lane import Account, Attempted, Books, LaneFault, Left, Qu
 from oa_compile.money import Rate, parse_amount
 from oa_compile.spec.config import WalletSpec
 from oa_compile.spec.lanes import PylonLaneSpec
-from oa_compile.swarm.attempt import Intent, JobFault, Receipt
 from oa_compile.swarm.connect import Connection, Settings
-from oa_compile.swarm.customer import Customer
-from oa_compile.swarm.errand import Asked
-from oa_compile.swarm.exchange import Observe, unobserved
-from oa_compile.swarm.left import receipt_of
+from oa_compile.swarm.customer.attempt import Intent, JobFault, Receipt
+from oa_compile.swarm.customer.customer import Customer
+from oa_compile.swarm.customer.errand import Asked
+from oa_compile.swarm.customer.exchange import Observe, unobserved
+from oa_compile.swarm.customer.left import receipt_of
 from oa_compile.swarm.loop import shared_loop
-from oa_compile.swarm.privacy import PrivacyPolicy, PromptTooLarge, SchemaTellsSecret, Sealed, seal
-from oa_compile.swarm.record import ProviderRecord
+from oa_compile.swarm.market.record import ProviderRecord
+from oa_compile.swarm.privacy.privacy import PrivacyPolicy, PromptTooLarge, SchemaTellsSecret, Sealed, seal
 
 _MESSAGE_TOKENS = 16
 """Most a provider's chat template adds to a message, and to a conversation."""

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from oa_compile.chat import ChatAnswer, ChatRequest
 from oa_compile.errors import OacompileError, UsageError
 from oa_compile.lanes.lane import Lane, LaneFault, Payer, Quote, RequestRefused, Spent
-from oa_compile.swarm.attempt import Intent
-from oa_compile.swarm.terms import AnswerFailed, Answering, AnswerRefused
+from oa_compile.swarm.customer.attempt import Intent
+from oa_compile.swarm.provider.terms import AnswerFailed, Answering, AnswerRefused
 
 _LONGEST_PAUSE = 5.0
 """Seconds. Whoever waits for the answer can ask another provider meanwhile."""

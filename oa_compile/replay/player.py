@@ -35,7 +35,7 @@ from oa_compile.optimize.plan import Plan, make_plan
 from oa_compile.optimize.recorder import RecordedSearch
 from oa_compile.signatures.build import python_files
 from oa_compile.spec.load import load_program
-from oa_compile.swarm.attempt import Intent
+from oa_compile.swarm.customer.attempt import Intent
 
 LaneFactory = Callable[[Plan], Mapping[str, Lane]]
 

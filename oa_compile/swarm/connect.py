@@ -18,23 +18,23 @@ from oa_compile.errors import LaneError, UsageError
 from oa_compile.money import Rate, parse_amount
 from oa_compile.spec.config import WalletSpec
 from oa_compile.spec.lanes import PylonLaneSpec
-from oa_compile.swarm.attempt import LeftAttempt, SettlementAttempt
-from oa_compile.swarm.choice import Choice
-from oa_compile.swarm.customer import Customer, Terms
-from oa_compile.swarm.event import Keys
-from oa_compile.swarm.exchange import Observe, unobserved
-from oa_compile.swarm.left import see_end
+from oa_compile.swarm.customer.attempt import LeftAttempt, SettlementAttempt
+from oa_compile.swarm.customer.customer import Customer, Terms
+from oa_compile.swarm.customer.exchange import Observe, unobserved
+from oa_compile.swarm.customer.left import see_end
+from oa_compile.swarm.customer.payment import Payments, may_come
+from oa_compile.swarm.customer.settlement import Settlements
+from oa_compile.swarm.customer.tab import Tabs, TabTerms
+from oa_compile.swarm.lightning.wallet import Payment, Wallet
 from oa_compile.swarm.local_swarm import LocalSwarm, Plan
 from oa_compile.swarm.loop import shared_loop
-from oa_compile.swarm.market import Market
-from oa_compile.swarm.payment import Payments, may_come
-from oa_compile.swarm.provider_home import kept_keys
-from oa_compile.swarm.record import ProviderRecord
-from oa_compile.swarm.relays import Relays
-from oa_compile.swarm.seal import SealCipher
-from oa_compile.swarm.settlement import Settlements
-from oa_compile.swarm.tab import Tabs, TabTerms
-from oa_compile.swarm.wallet import Payment, Wallet
+from oa_compile.swarm.market.choice import Choice
+from oa_compile.swarm.market.market import Market
+from oa_compile.swarm.market.record import ProviderRecord
+from oa_compile.swarm.protocol.event import Keys
+from oa_compile.swarm.protocol.seal import SealCipher
+from oa_compile.swarm.provider.provider_home import kept_keys
+from oa_compile.swarm.relays.relays import Relays
 
 Result = TypeVar("Result")
 
@@ -262,10 +262,10 @@ class Connection:
     async def _new_wallet(self) -> Wallet:
         spec = self.settings.wallet
         if spec.kind == "nwc":
-            from oa_compile.swarm.nwc import NwcWallet
+            from oa_compile.swarm.lightning.nwc import NwcWallet
 
             return NwcWallet(self.settings.nwc_uri)
-        from oa_compile.swarm.cln import ClnWallet
+        from oa_compile.swarm.lightning.cln import ClnWallet
 
         path = self._started().wallet if not spec.rpc else Path(spec.rpc).expanduser()
         return ClnWallet(path, kind=spec.kind)

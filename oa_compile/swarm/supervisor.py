@@ -20,10 +20,10 @@ import msgspec
 
 from oa_compile.errors import LaneError
 from oa_compile.money import format_msat
-from oa_compile.swarm.ledger_rpc import LedgerServer, serve
-from oa_compile.swarm.local_relay import LocalRelayHandle, run_local_relay
+from oa_compile.swarm.lightning.ledger_rpc import LedgerServer, serve
 from oa_compile.swarm.local_swarm import LocalProvider, Plan, Ready, tail
-from oa_compile.swarm.provider_home import FolderLock
+from oa_compile.swarm.provider.provider_home import FolderLock
+from oa_compile.swarm.relays.local_relay import LocalRelayHandle, run_local_relay
 
 CUSTOMER = "customer"
 READY_SECONDS = 240.0

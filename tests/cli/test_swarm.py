@@ -20,8 +20,8 @@ from oa_compile.cli.swarm_teller import job_line
 from oa_compile.errors import UsageError
 from oa_compile.events import Attempt, PaymentIntended, Reserved, RunFinished
 from oa_compile.journal import events, read
-from oa_compile.swarm.event import Keys
-from oa_compile.swarm.serving import Served
+from oa_compile.swarm.protocol.event import Keys
+from oa_compile.swarm.provider.serving import Served
 from tests.support.cli import ROOT, SCRIPT, environment
 from tests.support.local_swarm import LANE
 from tests.support.pylon_lane import PRICE, PylonWorld, pylon_world

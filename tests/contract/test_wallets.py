@@ -11,8 +11,8 @@ from typing import cast
 
 import pytest
 
-from oa_compile.swarm.bolt11 import Invoice
-from oa_compile.swarm.wallet import Payment, PaymentAlarm, WalletError
+from oa_compile.swarm.lightning.bolt11 import Invoice
+from oa_compile.swarm.lightning.wallet import Payment, PaymentAlarm, WalletError
 from tests.support.wallets import FUNDS, LedgerRig, Rig, cln_rig, lightningd_rig, nwc_rig
 
 RIGS: dict[str, Callable[[Path], contextlib.AbstractAsyncContextManager[Rig]]] = {

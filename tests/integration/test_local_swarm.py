@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from oa_compile.errors import LaneError
-from oa_compile.swarm.cln import ClnWallet
-from oa_compile.swarm.cln_till import ClnTill
+from oa_compile.swarm.lightning.cln import ClnWallet
+from oa_compile.swarm.lightning.cln_till import ClnTill
 from oa_compile.swarm.local_swarm import LocalSwarm, Plan
 from tests.support.local_swarm import Watched, light_plan, pids_of
 

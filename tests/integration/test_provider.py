@@ -15,17 +15,17 @@ import nostr_sdk
 import pytest
 
 from oa_compile.chat import ChatAnswer, ChatRequest, Usage
-from oa_compile.swarm.bolt11 import decode
-from oa_compile.swarm.cln import ClnWallet
-from oa_compile.swarm.cln_till import ClnTill
-from oa_compile.swarm.event import Draft, Keys, verify
-from oa_compile.swarm.ledger_rpc import serve
-from oa_compile.swarm.nip89 import HANDLER_KIND, read_handler
-from oa_compile.swarm.nip90 import JOB_KIND, is_encrypted, read_result
-from oa_compile.swarm.provider import Provider
-from oa_compile.swarm.seal import SealCipher
-from oa_compile.swarm.terms import Terms
-from oa_compile.swarm.till import Tabs, Till
+from oa_compile.swarm.lightning.bolt11 import decode
+from oa_compile.swarm.lightning.cln import ClnWallet
+from oa_compile.swarm.lightning.cln_till import ClnTill
+from oa_compile.swarm.lightning.ledger_rpc import serve
+from oa_compile.swarm.protocol.event import Draft, Keys, verify
+from oa_compile.swarm.protocol.nip89 import HANDLER_KIND, read_handler
+from oa_compile.swarm.protocol.nip90 import JOB_KIND, is_encrypted, read_result
+from oa_compile.swarm.protocol.seal import SealCipher
+from oa_compile.swarm.provider.provider import Provider
+from oa_compile.swarm.provider.terms import Terms
+from oa_compile.swarm.provider.till import Tabs, Till
 from tests.support.customers import PlainCustomer, chat
 from tests.support.lies import copies
 from tests.support.lightning import Lightning, MemoryTill

@@ -24,10 +24,10 @@ from oa_compile.lanes.runtime import Runtime
 from oa_compile.ledger import Totals
 from oa_compile.spec.config import Config
 from oa_compile.swarm import connect
-from oa_compile.swarm.bolt11 import decode
-from oa_compile.swarm.cln import ClnWallet
+from oa_compile.swarm.lightning.bolt11 import decode
+from oa_compile.swarm.lightning.cln import ClnWallet
+from oa_compile.swarm.lightning.wallet import PaymentAlarm
 from oa_compile.swarm.loop import shared_loop
-from oa_compile.swarm.wallet import PaymentAlarm
 from tests.support.pylon_lane import PRICE, PylonWorld, pylon_world
 
 STARTED = RunStarted(command="optimize", run="r1", program="p", inputs={}, lanes={}, settings={}, versions={})

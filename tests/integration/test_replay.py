@@ -17,7 +17,7 @@ from oa_compile.journal import read
 from oa_compile.lanes.lane import Books, Lane, Spent
 from oa_compile.optimize.plan import Plan
 from oa_compile.replay.player import replay, replay_live
-from oa_compile.swarm.attempt import Intent
+from oa_compile.swarm.customer.attempt import Intent
 from tests.support.cli import python
 from tests.support.world import RuleLane, make_config, new_run, run
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from oa_compile.swarm.attempt import JobFault, Receipt
-from oa_compile.swarm.event import Draft, Keys
-from oa_compile.swarm.nip90 import FEEDBACK_KIND, JOB_KIND, RESULT_KIND
-from oa_compile.swarm.wallet import Payment, PaymentAlarm, WalletError
+from oa_compile.swarm.customer.attempt import JobFault, Receipt
+from oa_compile.swarm.lightning.wallet import Payment, PaymentAlarm, WalletError
+from oa_compile.swarm.protocol.event import Draft, Keys
+from oa_compile.swarm.protocol.nip90 import FEEDBACK_KIND, JOB_KIND, RESULT_KIND
 from tests.support.customers import chat
 from tests.support.lies import LIES, NEVER_PAID, copies
 from tests.support.lightning import Lightning, MemoryWallet
@@ -295,7 +295,7 @@ class Stuck(MemoryWallet):
 def test_a_payment_that_does_not_end_counts_as_spent_until_the_wallet_says_otherwise(
     said: str, outcome: str, paid: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("oa_compile.swarm.payment.WATCH_EVERY", 0.01)
+    monkeypatch.setattr("oa_compile.swarm.customer.payment.WATCH_EVERY", 0.01)
 
     async def test() -> None:
         async with Swarm() as swarm:

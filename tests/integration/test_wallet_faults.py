@@ -17,23 +17,23 @@ import pytest
 from pyln.client import LightningRpc, RpcError
 
 from oa_compile.errors import UsageError
-from oa_compile.swarm import bolt11
-from oa_compile.swarm.blocking import BlockingCalls, Crowded
-from oa_compile.swarm.bolt11 import Invoice
-from oa_compile.swarm.cln import ClnWallet
-from oa_compile.swarm.cln_till import ClnTill
-from oa_compile.swarm.event import Keys
-from oa_compile.swarm.ledger_commands import Commands
-from oa_compile.swarm.ledger_rpc import LedgerServer, serve
-from oa_compile.swarm.nwc import NwcWallet
-from oa_compile.swarm.wallet import PaymentAlarm, WalletError
+from oa_compile.swarm.lightning import bolt11
+from oa_compile.swarm.lightning.blocking import BlockingCalls, Crowded
+from oa_compile.swarm.lightning.bolt11 import Invoice
+from oa_compile.swarm.lightning.cln import ClnWallet
+from oa_compile.swarm.lightning.cln_till import ClnTill
+from oa_compile.swarm.lightning.ledger_commands import Commands
+from oa_compile.swarm.lightning.ledger_rpc import LedgerServer, serve
+from oa_compile.swarm.lightning.nwc import NwcWallet
+from oa_compile.swarm.lightning.wallet import PaymentAlarm, WalletError
+from oa_compile.swarm.protocol.event import Keys
 from tests.support.nwc_service import NwcService
 from tests.support.wallets import FUNDS, LedgerRig, RpcProxy, cln_rig, nwc_rig
 
 KEEPER = """
 import asyncio, sys
 from pathlib import Path
-from oa_compile.swarm.ledger_rpc import serve
+from oa_compile.swarm.lightning.ledger_rpc import serve
 
 async def main():
     await serve(Path(sys.argv[1]), {"alice": 10**6, "bob": 0})
@@ -47,7 +47,7 @@ asyncio.run(main())
 HANGING = """
 import asyncio, sys
 from pathlib import Path
-from oa_compile.swarm.cln import ClnWallet
+from oa_compile.swarm.lightning.cln import ClnWallet
 
 async def main():
     wallet = ClnWallet(Path(sys.argv[1]))
@@ -616,7 +616,7 @@ def test_a_label_is_used_once(tmp_path: Path) -> None:
 
 
 def test_a_till_goes_on_when_its_node_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("oa_compile.swarm.cln_till.AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr("oa_compile.swarm.lightning.cln_till.AGAIN_SECONDS", 0.01)
 
     async def go() -> None:
         nodes = {"alice": FUNDS, "bob": 0}

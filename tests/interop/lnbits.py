@@ -9,7 +9,7 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
-from oa_compile.swarm.till import Till
+from oa_compile.swarm.provider.till import Till
 
 _PAYMENTS = "/api/v1/payments"
 

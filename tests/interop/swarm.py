@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from oa_compile.chat import ChatAnswer, ChatRequest, Usage
-from oa_compile.swarm.customer import Customer
-from oa_compile.swarm.event import Keys
-from oa_compile.swarm.provider import Provider
-from oa_compile.swarm.seal import SealCipher
-from oa_compile.swarm.terms import Terms
+from oa_compile.swarm.customer.customer import Customer
+from oa_compile.swarm.protocol.event import Keys
+from oa_compile.swarm.protocol.seal import SealCipher
+from oa_compile.swarm.provider.provider import Provider
+from oa_compile.swarm.provider.terms import Terms
 from tests.support.customers import chat
 from tests.support.relays import network
 from tests.support.swarm import Call, Swarm

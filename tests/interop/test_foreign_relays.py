@@ -16,11 +16,11 @@ from pathlib import Path
 
 import pytest
 
-from oa_compile.swarm.attempt import JobFault
-from oa_compile.swarm.event import Event, Keys
-from oa_compile.swarm.network import Filter, Network, Published, Subscription
-from oa_compile.swarm.nip90 import JOB_KIND
-from oa_compile.swarm.terms import Terms
+from oa_compile.swarm.customer.attempt import JobFault
+from oa_compile.swarm.protocol.event import Event, Keys
+from oa_compile.swarm.protocol.nip90 import JOB_KIND
+from oa_compile.swarm.provider.terms import Terms
+from oa_compile.swarm.relays.network import Filter, Network, Published, Subscription
 from tests.interop.relays import node_relay, python_relay
 from tests.interop.swarm import ForeignSwarm, ask_at_once
 from tests.support.customers import chat

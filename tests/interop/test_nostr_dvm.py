@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from oa_compile.swarm.attempt import JobFault
-from oa_compile.swarm.customer import Customer
-from oa_compile.swarm.event import verify
-from oa_compile.swarm.nip89 import HANDLER_KIND, read_handler
-from oa_compile.swarm.payment import Payments
+from oa_compile.swarm.customer.attempt import JobFault
+from oa_compile.swarm.customer.customer import Customer
+from oa_compile.swarm.customer.payment import Payments
+from oa_compile.swarm.protocol.event import verify
+from oa_compile.swarm.protocol.nip89 import HANDLER_KIND, read_handler
 from tests.interop.lnbits import lnbits
 from tests.interop.programs import HERE, program
 from tests.interop.swarm import ForeignSwarm

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from oa_compile.swarm.event import Event, Keys, encode_event, verify
-from oa_compile.swarm.nip89 import HANDLER_KIND
-from oa_compile.swarm.nip90 import FEEDBACK_KIND, JOB_KIND, RESULT_KIND
-from oa_compile.swarm.terms import Terms
+from oa_compile.swarm.protocol.event import Event, Keys, encode_event, verify
+from oa_compile.swarm.protocol.nip89 import HANDLER_KIND
+from oa_compile.swarm.protocol.nip90 import FEEDBACK_KIND, JOB_KIND, RESULT_KIND
+from oa_compile.swarm.provider.terms import Terms
 from tests.interop.programs import HERE, Program, program
 from tests.interop.swarm import ForeignSwarm
 from tests.support.customers import chat

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from oa_compile.chat import ChatAnswer
 from oa_compile.errors import BudgetExhausted
 from oa_compile.lanes.lane import LaneFault, Quote, RequestRefused, Spent
-from oa_compile.swarm.attempt import Intent
+from oa_compile.swarm.customer.attempt import Intent
 
 
 @dataclass(slots=True)

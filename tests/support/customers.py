@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from oa_compile.chat import ChatMessage, ChatRequest
-from oa_compile.swarm.event import Draft, Event, Keys, verify
-from oa_compile.swarm.network import Network
-from oa_compile.swarm.nip90 import (
+from oa_compile.swarm.protocol.event import Draft, Event, Keys, verify
+from oa_compile.swarm.protocol.nip90 import (
     FEEDBACK_KIND,
     RESULT_KIND,
     Cipher,
@@ -22,6 +21,7 @@ from oa_compile.swarm.nip90 import (
     read_feedback,
     read_result,
 )
+from oa_compile.swarm.relays.network import Network
 
 
 def chat(text: str = "The build is red. What now?") -> ChatRequest:

@@ -16,9 +16,9 @@ import time
 from collections.abc import Callable
 
 from oa_compile.chat import ChatRequest
-from oa_compile.swarm.bolt11 import Invoice
-from oa_compile.swarm.event import Draft, Event, Keys
-from oa_compile.swarm.nip90 import (
+from oa_compile.swarm.lightning.bolt11 import Invoice
+from oa_compile.swarm.protocol.event import Draft, Event, Keys
+from oa_compile.swarm.protocol.nip90 import (
     FEEDBACK_KIND,
     JOB_KIND,
     RESULT_KIND,

@@ -13,8 +13,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from oa_compile.swarm.bolt11 import Invoice, NodeKey, decode, encode
-from oa_compile.swarm.wallet import Payment, WalletError
+from oa_compile.swarm.lightning.bolt11 import Invoice, NodeKey, decode, encode
+from oa_compile.swarm.lightning.wallet import Payment, WalletError
 
 
 @dataclass(eq=False, slots=True)

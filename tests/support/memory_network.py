@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from oa_compile.swarm.event import Event
-from oa_compile.swarm.network import Filter, Published
+from oa_compile.swarm.protocol.event import Event
+from oa_compile.swarm.relays.network import Filter, Published
 
 
 def matches(event: Event, wanted: Filter) -> bool:

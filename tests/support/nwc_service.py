@@ -14,9 +14,9 @@ from typing import Any, Self
 import nostr_sdk
 import websockets
 
-from oa_compile.swarm.event import Draft, Event, Keys, encode_event, event_from, verify
-from oa_compile.swarm.ledger_book import Code, LedgerRefusal, Pay
-from oa_compile.swarm.ledger_node import Ledger
+from oa_compile.swarm.lightning.ledger_book import Code, LedgerRefusal, Pay
+from oa_compile.swarm.lightning.ledger_node import Ledger
+from oa_compile.swarm.protocol.event import Draft, Event, Keys, encode_event, event_from, verify
 
 INFO, REQUEST, RESPONSE = 13194, 23194, 23195
 

@@ -26,10 +26,9 @@ from typing import Any, Self
 import msgspec
 
 from oa_compile.chat import ChatAnswer, Usage
-from oa_compile.swarm.bolt11 import Invoice, NodeKey, encode
-from oa_compile.swarm.event import Draft, Event, Keys, verify
-from oa_compile.swarm.network import Network
-from oa_compile.swarm.nip90 import (
+from oa_compile.swarm.lightning.bolt11 import Invoice, NodeKey, encode
+from oa_compile.swarm.protocol.event import Draft, Event, Keys, verify
+from oa_compile.swarm.protocol.nip90 import (
     JOB_KIND,
     Cipher,
     Feedback,
@@ -40,7 +39,8 @@ from oa_compile.swarm.nip90 import (
     draft_result,
     read_job,
 )
-from oa_compile.swarm.till import Till
+from oa_compile.swarm.provider.till import Till
+from oa_compile.swarm.relays.network import Network
 from tests.support.lightning import Lightning, MemoryTill
 
 Script = Callable[["Asked"], Awaitable[None]]

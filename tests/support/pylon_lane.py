@@ -19,17 +19,17 @@ from oa_compile.lanes.pylon import PylonLane
 from oa_compile.money import Rate
 from oa_compile.spec.config import WalletSpec
 from oa_compile.spec.lanes import PylonLaneSpec
-from oa_compile.swarm.cln_till import ClnTill
-from oa_compile.swarm.event import Keys
-from oa_compile.swarm.ledger_node import Ledger
-from oa_compile.swarm.ledger_rpc import LedgerServer
-from oa_compile.swarm.local_relay import LocalRelayHandle, run_local_relay
+from oa_compile.swarm.lightning.cln_till import ClnTill
+from oa_compile.swarm.lightning.ledger_node import Ledger
+from oa_compile.swarm.lightning.ledger_rpc import LedgerServer
 from oa_compile.swarm.loop import shared_loop
-from oa_compile.swarm.provider import Provider
-from oa_compile.swarm.relays import Relays
-from oa_compile.swarm.seal import SealCipher
-from oa_compile.swarm.terms import AnswerFailed, Terms
-from oa_compile.swarm.till import Tabs
+from oa_compile.swarm.protocol.event import Keys
+from oa_compile.swarm.protocol.seal import SealCipher
+from oa_compile.swarm.provider.provider import Provider
+from oa_compile.swarm.provider.terms import AnswerFailed, Terms
+from oa_compile.swarm.provider.till import Tabs
+from oa_compile.swarm.relays.local_relay import LocalRelayHandle, run_local_relay
+from oa_compile.swarm.relays.relays import Relays
 
 PRICE = 10
 FUNDS = 1_000_000

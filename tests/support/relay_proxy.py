@@ -46,7 +46,7 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
-from oa_compile.swarm.event import event_from, verify
+from oa_compile.swarm.protocol.event import event_from, verify
 
 Message = list[Any]
 

@@ -15,9 +15,9 @@ from typing import Any
 
 import msgspec
 
-from oa_compile.swarm.event import Draft, Event, Keys
-from oa_compile.swarm.local_relay import run_local_relay
-from oa_compile.swarm.relays import Relays
+from oa_compile.swarm.protocol.event import Draft, Event, Keys
+from oa_compile.swarm.relays.local_relay import run_local_relay
+from oa_compile.swarm.relays.relays import Relays
 from tests.support.relay_proxy import RelayProxy
 
 

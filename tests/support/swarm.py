@@ -23,20 +23,20 @@ from typing import Any, Self
 
 from oa_compile.chat import ChatAnswer, ChatRequest
 from oa_compile.errors import BudgetExhausted
-from oa_compile.swarm.attempt import Intent, JobFault, Receipt
-from oa_compile.swarm.choice import Choice
-from oa_compile.swarm.customer import Customer, Terms
-from oa_compile.swarm.errand import Asked as Errands
-from oa_compile.swarm.event import Keys
-from oa_compile.swarm.market import Market
-from oa_compile.swarm.network import Network
-from oa_compile.swarm.nip89 import Handler, draft_handler
-from oa_compile.swarm.payment import Payments
-from oa_compile.swarm.relays import Relays
-from oa_compile.swarm.seal import SealCipher
-from oa_compile.swarm.settlement import Settlements
-from oa_compile.swarm.tab import Tabs, TabTerms
-from oa_compile.swarm.wallet import Wallet
+from oa_compile.swarm.customer.attempt import Intent, JobFault, Receipt
+from oa_compile.swarm.customer.customer import Customer, Terms
+from oa_compile.swarm.customer.errand import Asked as Errands
+from oa_compile.swarm.customer.payment import Payments
+from oa_compile.swarm.customer.settlement import Settlements
+from oa_compile.swarm.customer.tab import Tabs, TabTerms
+from oa_compile.swarm.lightning.wallet import Wallet
+from oa_compile.swarm.market.choice import Choice
+from oa_compile.swarm.market.market import Market
+from oa_compile.swarm.protocol.event import Keys
+from oa_compile.swarm.protocol.nip89 import Handler, draft_handler
+from oa_compile.swarm.protocol.seal import SealCipher
+from oa_compile.swarm.relays.network import Network
+from oa_compile.swarm.relays.relays import Relays
 from tests.support.customers import chat
 from tests.support.lightning import Lightning, MemoryWallet
 from tests.support.providers import Script, ScriptedProvider

@@ -208,14 +208,6 @@ def main() -> None:
     import dspy  # noqa: F401 - for the children to inherit
     import nostr_sdk  # noqa: F401
 
-    import oa_compile.lanes.pylon
-    import oa_compile.lanes.runtime
-    import oa_compile.swarm.cln
-    import oa_compile.swarm.cln_till
-    import oa_compile.swarm.ledger_rpc
-    import oa_compile.swarm.local_relay
-    import oa_compile.swarm.provider  # noqa: F401
-
     born = _nurse(socket.socket(fileno=int(sys.argv[1])))
     if born is not None:
         job, report = born
@@ -258,7 +250,7 @@ def _redirect(log: str) -> None:
 def _serve_ledger(job: dict[str, Any], report: int) -> int:
     import asyncio
 
-    from oa_compile.swarm.ledger_rpc import serve
+    from oa_compile.swarm.lightning.ledger_rpc import serve
 
     faulthandler.dump_traceback_later(WORLD_STUCK_AFTER, exit=True, file=sys.stderr)
 
@@ -280,19 +272,19 @@ def provider_names() -> list[str]:
 def _serve_world(job: dict[str, Any], report: int) -> int:
     import asyncio
 
-    import oa_compile.swarm.cln_till
-    from oa_compile.swarm.cln_till import ClnTill
-    from oa_compile.swarm.event import Keys
-    from oa_compile.swarm.local_relay import run_local_relay
-    from oa_compile.swarm.provider import Provider
-    from oa_compile.swarm.relays import Relays
-    from oa_compile.swarm.seal import SealCipher
-    from oa_compile.swarm.terms import Terms
-    from oa_compile.swarm.till import Tabs
+    import oa_compile.swarm.lightning.cln_till
+    from oa_compile.swarm.lightning.cln_till import ClnTill
+    from oa_compile.swarm.protocol.event import Keys
+    from oa_compile.swarm.protocol.seal import SealCipher
+    from oa_compile.swarm.provider.provider import Provider
+    from oa_compile.swarm.provider.terms import Terms
+    from oa_compile.swarm.provider.till import Tabs
+    from oa_compile.swarm.relays.local_relay import run_local_relay
+    from oa_compile.swarm.relays.relays import Relays
     from tests.support.pylon_lane import instant
 
     faulthandler.dump_traceback_later(WORLD_STUCK_AFTER, exit=True, file=sys.stderr)
-    oa_compile.swarm.cln_till.AGAIN_SECONDS = 0.02  # a ledger that was killed is back at once here
+    oa_compile.swarm.lightning.cln_till.AGAIN_SECONDS = 0.02  # a ledger that was killed is back at once here
     folder = Path(job["folder"])
 
     async def run() -> None:
@@ -358,8 +350,8 @@ def _be_customer(job: dict[str, Any], report: int) -> int:
 def _hurry() -> None:
     """Waits that are made for people and for networks are short here, and no provider is distrusted."""
     import oa_compile.swarm.connect
-    import oa_compile.swarm.payment
-    from oa_compile.swarm.choice import Choice
+    import oa_compile.swarm.customer.payment
+    from oa_compile.swarm.market.choice import Choice
 
     trusting = Choice(
         newcomer_jobs=64,
@@ -370,8 +362,8 @@ def _hurry() -> None:
         distrust_seconds=0.02,
         rest_growth=1.0,
     )
-    oa_compile.swarm.payment.WATCH_EVERY = 0.05
-    oa_compile.swarm.payment.LATE_SECONDS = 0.1
+    oa_compile.swarm.customer.payment.WATCH_EVERY = 0.05
+    oa_compile.swarm.customer.payment.LATE_SECONDS = 0.1
     oa_compile.swarm.connect.CLOSING_SECONDS = 1.5
     oa_compile.swarm.connect.Connection._choice = lambda _self: trusting  # type: ignore[method-assign]
 

@@ -20,13 +20,13 @@ from typing import Any, Protocol
 
 import pytest
 
-from oa_compile.swarm import bolt11
-from oa_compile.swarm.bolt11 import Invoice
-from oa_compile.swarm.cln import ClnRpc, ClnWallet
-from oa_compile.swarm.ledger_node import Ledger
-from oa_compile.swarm.ledger_rpc import LedgerServer
-from oa_compile.swarm.nwc import NwcWallet
-from oa_compile.swarm.wallet import Wallet
+from oa_compile.swarm.lightning import bolt11
+from oa_compile.swarm.lightning.bolt11 import Invoice
+from oa_compile.swarm.lightning.cln import ClnRpc, ClnWallet
+from oa_compile.swarm.lightning.ledger_node import Ledger
+from oa_compile.swarm.lightning.ledger_rpc import LedgerServer
+from oa_compile.swarm.lightning.nwc import NwcWallet
+from oa_compile.swarm.lightning.wallet import Wallet
 from tests.support.nwc_service import NwcService
 from tests.support.relays import local_relay
 

@@ -7,8 +7,8 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from oa_compile.money import MAX_MSAT, MSAT_PER_BTC
-from oa_compile.swarm import bech32, bolt11
-from oa_compile.swarm.bolt11 import (
+from oa_compile.swarm.lightning import bech32, bolt11
+from oa_compile.swarm.lightning.bolt11 import (
     DEFAULT_FEATURES,
     MOST_DESCRIPTION_BYTES,
     PREFIXES,

@@ -8,8 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oa_compile.swarm.bolt11 import DEFAULT_FEATURES, NodeKey, encode
-from oa_compile.swarm.invoice import LEAST_SECONDS, MOST_AHEAD_SECONDS, InvoiceRefused, check_invoice
+from oa_compile.swarm.lightning.bolt11 import DEFAULT_FEATURES, NodeKey, encode
+from oa_compile.swarm.lightning.invoice import (
+    LEAST_SECONDS,
+    MOST_AHEAD_SECONDS,
+    InvoiceRefused,
+    check_invoice,
+)
 
 NOW = 1_800_000_000
 KEY = NodeKey(b"\x07" * 32)

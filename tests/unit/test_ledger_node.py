@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from oa_compile.errors import DigestMismatch, StorageError, UsageError
-from oa_compile.swarm import bolt11
-from oa_compile.swarm.ledger_book import Bill, Code, LedgerRefusal, Pay
-from oa_compile.swarm.ledger_node import FILE_NAME, Ledger
+from oa_compile.swarm.lightning import bolt11
+from oa_compile.swarm.lightning.ledger_book import Bill, Code, LedgerRefusal, Pay
+from oa_compile.swarm.lightning.ledger_node import FILE_NAME, Ledger
 
 FUNDS = 10_000
 

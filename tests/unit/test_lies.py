@@ -8,9 +8,16 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from oa_compile.swarm.event import Event, Keys, verify
-from oa_compile.swarm.invoice import InvoiceRefused, check_invoice
-from oa_compile.swarm.nip90 import RESULT_KIND, Job, ProtocolError, draft_job, read_feedback, read_result
+from oa_compile.swarm.lightning.invoice import InvoiceRefused, check_invoice
+from oa_compile.swarm.protocol.event import Event, Keys, verify
+from oa_compile.swarm.protocol.nip90 import (
+    RESULT_KIND,
+    Job,
+    ProtocolError,
+    draft_job,
+    read_feedback,
+    read_result,
+)
 from tests.support.customers import chat
 from tests.support.lies import LIES, NEVER_PAID
 from tests.support.lightning import Lightning

@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 
 from oa_compile.errors import LaneError, UsageError
-from oa_compile.swarm.census import take_census
-from oa_compile.swarm.event import Draft, Event, Keys
 from oa_compile.swarm.local_swarm import LocalSwarm, Plan, up_command
-from oa_compile.swarm.network import Filter, Published, Subscription
-from oa_compile.swarm.nip89 import Handler, draft_handler
-from oa_compile.swarm.provider_home import FolderLock, kept_keys, read_keys
-from oa_compile.swarm.relay_info import Limits, read_limits
+from oa_compile.swarm.market.census import take_census
+from oa_compile.swarm.protocol.event import Draft, Event, Keys
+from oa_compile.swarm.protocol.nip89 import Handler, draft_handler
+from oa_compile.swarm.provider.provider_home import FolderLock, kept_keys, read_keys
+from oa_compile.swarm.relays.network import Filter, Published, Subscription
+from oa_compile.swarm.relays.relay_info import Limits, read_limits
 
 NOW = 1_800_000_000
 

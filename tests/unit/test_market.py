@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oa_compile.swarm.market import Choice, JobOutcome, Market, OutcomeKind
-from oa_compile.swarm.nip89 import Handler
-from oa_compile.swarm.record import ProviderRecord
+from oa_compile.swarm.market.market import Choice, JobOutcome, Market, OutcomeKind
+from oa_compile.swarm.market.record import ProviderRecord
+from oa_compile.swarm.protocol.nip89 import Handler
 
 BID = 10
 

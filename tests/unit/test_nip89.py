@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oa_compile.money import MAX_MSAT
-from oa_compile.swarm.event import Draft, Event, Keys, Tags
-from oa_compile.swarm.nip89 import HANDLER_KIND, Handler, draft_handler, read_handler
-from oa_compile.swarm.nip90 import ProtocolError
+from oa_compile.swarm.protocol.event import Draft, Event, Keys, Tags
+from oa_compile.swarm.protocol.nip89 import HANDLER_KIND, Handler, draft_handler, read_handler
+from oa_compile.swarm.protocol.nip90 import ProtocolError
 
 PROVIDER = Keys.from_hex("2" * 64)
 TEXT = st.text(max_size=30)

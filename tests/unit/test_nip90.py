@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from oa_compile.chat import ChatAnswer, ChatMessage, ChatRequest, Usage
 from oa_compile.money import MAX_MSAT
-from oa_compile.swarm.event import Draft, Event, Keys, Tags, encode_event
-from oa_compile.swarm.nip90 import (
+from oa_compile.swarm.protocol.event import Draft, Event, Keys, Tags, encode_event
+from oa_compile.swarm.protocol.nip90 import (
     FEEDBACK_KIND,
     JOB_KIND,
     RESULT_KIND,
@@ -36,7 +36,7 @@ from oa_compile.swarm.nip90 import (
     read_job,
     read_result,
 )
-from oa_compile.swarm.seal import SealCipher
+from oa_compile.swarm.protocol.seal import SealCipher
 
 LOOSE = settings(deadline=None, max_examples=80)
 FEW = settings(deadline=None, max_examples=25)
@@ -304,7 +304,7 @@ def test_a_result_and_feedback_on_the_wire() -> None:
 
 def test_the_module_is_pure() -> None:
     code = (
-        "import sys, oa_compile.swarm.nip90, oa_compile.swarm.nip89;"
+        "import sys, oa_compile.swarm.protocol.nip90, oa_compile.swarm.protocol.nip89;"
         "assert not {'nostr_sdk', 'pyln', 'websockets', 'dspy', 'asyncio'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

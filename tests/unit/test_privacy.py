@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oa_compile.chat import ChatMessage, ChatRequest
-from oa_compile.swarm.privacy import (
+from oa_compile.swarm.privacy.privacy import (
     RULES,
     PrivacyMode,
     PrivacyPolicy,

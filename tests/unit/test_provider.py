@@ -17,14 +17,14 @@ from hypothesis import strategies as st
 
 from oa_compile.chat import ChatAnswer, ChatRequest, Usage
 from oa_compile.errors import StorageError, UsageError
-from oa_compile.swarm.event import Draft, Event, Keys
-from oa_compile.swarm.network import Published
-from oa_compile.swarm.nip89 import HANDLER_KIND, read_handler
-from oa_compile.swarm.nip90 import FEEDBACK_KIND, JOB_KIND, RESULT_KIND, Job, draft_job
-from oa_compile.swarm.provider import Provider
-from oa_compile.swarm.terms import AnswerFailed, AnswerRefused, Terms, presentable
-from oa_compile.swarm.till import Billed, Tabs
-from oa_compile.swarm.voice import Memory
+from oa_compile.swarm.protocol.event import Draft, Event, Keys
+from oa_compile.swarm.protocol.nip89 import HANDLER_KIND, read_handler
+from oa_compile.swarm.protocol.nip90 import FEEDBACK_KIND, JOB_KIND, RESULT_KIND, Job, draft_job
+from oa_compile.swarm.provider.provider import Provider
+from oa_compile.swarm.provider.terms import AnswerFailed, AnswerRefused, Terms, presentable
+from oa_compile.swarm.provider.till import Billed, Tabs
+from oa_compile.swarm.provider.voice import Memory
+from oa_compile.swarm.relays.network import Published
 from tests.support.customers import PlainCustomer, chat
 from tests.support.lightning import Lightning, MemoryTill
 from tests.support.memory_network import MemoryNetwork

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from oa_compile.chat import ChatAnswer
 from oa_compile.events import Attempt, Line, Noted
 from oa_compile.money import MAX_MSAT
-from oa_compile.swarm.record import Latencies, ProviderRecord, merge, records_of, take
+from oa_compile.swarm.market.record import Latencies, ProviderRecord, merge, records_of, take
 
 ALICE, BOB = "a" * 64, "b" * 64
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from oa_compile.swarm.event import Keys
+from oa_compile.swarm.protocol.event import Keys
 from tests.support.relay_proxy import (
     AuthGate,
     Back,

@@ -16,11 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from websockets.asyncio.server import ServerConnection, serve
 
-from oa_compile.swarm import pending
-from oa_compile.swarm import relay as relay_module
-from oa_compile.swarm.event import Event, Keys
-from oa_compile.swarm.relays import Relays
-from oa_compile.swarm.wire import decode_message
+from oa_compile.swarm.protocol.event import Event, Keys
+from oa_compile.swarm.relays import pending
+from oa_compile.swarm.relays import relay as relay_module
+from oa_compile.swarm.relays.relays import Relays
+from oa_compile.swarm.relays.wire import decode_message
 from tests.support.relay_proxy import (
     Back,
     HangUp,

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oa_compile.errors import LaneError, UsageError
-from oa_compile.swarm import relays as relays_module
-from oa_compile.swarm.event import Draft, Event, Keys, verify
-from oa_compile.swarm.local_relay import MAX_EVENT_BYTES, run_local_relay
-from oa_compile.swarm.network import Network
-from oa_compile.swarm.relays import FETCH_VALUES, Relays, Seen, Standing, halve_filter, split_filter
+from oa_compile.swarm.protocol.event import Draft, Event, Keys, verify
+from oa_compile.swarm.relays import relays as relays_module
+from oa_compile.swarm.relays.local_relay import MAX_EVENT_BYTES, run_local_relay
+from oa_compile.swarm.relays.network import Network
+from oa_compile.swarm.relays.relays import FETCH_VALUES, Relays, Seen, Standing, halve_filter, split_filter
 from tests.support.relay_proxy import (
     Back,
     drop,

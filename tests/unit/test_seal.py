@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oa_compile.swarm.event import Keys
-from oa_compile.swarm.nip90 import ProtocolError
-from oa_compile.swarm.seal import MOST_BYTES, SealCipher
+from oa_compile.swarm.protocol.event import Keys
+from oa_compile.swarm.protocol.nip90 import ProtocolError
+from oa_compile.swarm.protocol.seal import MOST_BYTES, SealCipher
 
 LOOSE = settings(deadline=None, max_examples=40)
 ALICE, BOB, EVE = (Keys.from_hex(digit * 64) for digit in "123")

@@ -12,8 +12,8 @@ from oa_compile.chat import ChatAnswer, ChatRequest
 from oa_compile.errors import DigestMismatch, UsageError
 from oa_compile.lanes.lane import Account, FaultKind, LaneFault, Quote, RequestRefused, Spent
 from oa_compile.lanes.serve import answering
-from oa_compile.swarm.attempt import Intent
-from oa_compile.swarm.terms import AnswerFailed, AnswerRefused
+from oa_compile.swarm.customer.attempt import Intent
+from oa_compile.swarm.provider.terms import AnswerFailed, AnswerRefused
 from tests.support.customers import chat
 
 ANSWER = ChatAnswer(text="Run the tests.")

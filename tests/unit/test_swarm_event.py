@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from oa_compile.errors import UsageError
-from oa_compile.swarm.event import (
+from oa_compile.swarm.protocol.event import (
     Draft,
     Event,
     Keys,

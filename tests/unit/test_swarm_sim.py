@@ -17,8 +17,8 @@ from benchmarks.sim.lightning import Lightning
 from benchmarks.sim.policies import POLICIES, Policy
 from benchmarks.sim.run import Figures, simulate
 from benchmarks.sim.world import BID, Kind, World, draw
-from oa_compile.swarm.attempt import Intent, JobFault, Receipt
-from oa_compile.swarm.choice import Choice
+from oa_compile.swarm.customer.attempt import Intent, JobFault, Receipt
+from oa_compile.swarm.market.choice import Choice
 
 ROOT = Path(__file__).parents[2]
 

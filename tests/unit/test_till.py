@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oa_compile.errors import StorageError, UsageError
-from oa_compile.swarm.till import Billed, NotOwed, Tabs
+from oa_compile.swarm.provider.till import Billed, NotOwed, Tabs
 
 OPERATIONS = st.lists(
     st.tuples(st.sampled_from(["add", "void", "bill", "paid", "lapsed", "reopen"]), st.integers(0, 7)),

@@ -1,0 +1,1 @@
+"""The customer's half: calls, attempts, payments, tabs."""

@@ -1,0 +1,1 @@
+"""Who is asked: announcements, records of what providers did, and the choice among them."""

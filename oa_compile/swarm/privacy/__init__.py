@@ -1,0 +1,1 @@
+"""What may leave: names and secrets replaced, and put back into the answer."""

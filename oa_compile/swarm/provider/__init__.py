@@ -1,0 +1,1 @@
+"""The service provider's half: any answering function behind a price."""
