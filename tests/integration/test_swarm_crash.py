@@ -44,8 +44,8 @@ from tests.support.swarm_process import (
 pytestmark = pytest.mark.crash
 
 CALLS = 40
-KILLS = 12
-"""Of the customer in each run that is battered at random: with six such runs, 72 in all."""
+KILLS = 8
+"""Of the customer in each run that is battered at random: with six such runs, 48 in all."""
 LATER = (0, 3e-4, 3e-3, 2e-2)
 """Seconds after a tick: a tab's payment is some round trips after the last answer."""
 WORST = BID + MAX_FEE
