@@ -56,7 +56,7 @@ def ask(
     from oa_compile.cli.swarm_target import find_target
 
     screen = output.current()
-    changes: dict[str, Any] = {}
+    changes: dict[str, Any] = {"audit": 0.0}  # one job was asked for, not a copy to compare it with
     if provider:
         changes["providers"] = (provider,)
     if bid:

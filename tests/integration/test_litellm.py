@@ -207,7 +207,7 @@ def test_prices_are_litellm_s() -> None:
 def test_building_a_lane_does_not_import_litellm() -> None:
     code = (
         "import sys\nfrom decimal import Decimal\nfrom oa_compile.lanes.litellm import LiteLLMLane\n"
-        "from oa_compile.money import Rate\nfrom oa_compile.spec.config import LiteLLMLaneSpec\n"
+        "from oa_compile.money import Rate\nfrom oa_compile.spec.lanes import LiteLLMLaneSpec\n"
         "spec = LiteLLMLaneSpec(kind='litellm', model='openai/gpt-4o-mini')\n"
         "LiteLLMLane('a', spec, rate=Rate(Decimal(1)), api_key=None)\n"
         "assert not {'litellm', 'dspy', 'openai'} & set(sys.modules)\n"

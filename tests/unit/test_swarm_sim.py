@@ -91,9 +91,10 @@ def test_the_command_ends_with_one_line_of_figures() -> None:
 def test_every_call_ends_and_the_books_balance(policy: str) -> None:
     figures = small(policy)  # raises Broken where they do not
     assert figures.right + figures.wrong + figures.unanswered == figures.calls == 80
-    assert figures.unanswered == 0
+    # Where thieves may have all jobs, a call may find nobody else within its patience.
+    assert figures.unanswered <= (4 if policy.startswith("no-limits") else 0)
     assert figures.spent_msat >= figures.lost_msat
-    assert figures.ended["answered"] == 80
+    assert figures.ended["answered"] == 80 - figures.unanswered
 
 
 def test_a_ring_does_not_judge_itself() -> None:
