@@ -27,7 +27,14 @@ from oa_compile.swarm.customer.exchange import Observe, unobserved
 from oa_compile.swarm.customer.left import receipt_of
 from oa_compile.swarm.loop import shared_loop
 from oa_compile.swarm.market.record import ProviderRecord
-from oa_compile.swarm.privacy.privacy import PrivacyPolicy, PromptTooLarge, SchemaTellsSecret, Sealed, seal
+from oa_compile.swarm.privacy.privacy import (
+    RULES,
+    PrivacyPolicy,
+    PromptTooLarge,
+    SchemaTellsSecret,
+    Sealed,
+    seal,
+)
 
 _MESSAGE_TOKENS = 16
 """Most a provider's chat template adds to a message, and to a conversation."""
@@ -64,8 +71,9 @@ class PylonLane:
         mode = spec.privacy_in_force
         self.policy = PrivacyPolicy(mode, spec.max_prompt_bytes, frozenset(spec.providers))
         model = spec.model or (spec.local.model if spec.is_local else "any")
-        # What a policy replaces decides what is asked, and so what is answered.
-        self.identity = f"pylon:{model}" + ("" if mode == "open" else f"+{mode}")
+        # What a policy replaces decides what is asked, and so what is answered; and whoever reads the
+        # journal or the artifact sees which one was in force.
+        self.identity = f"pylon:{model} privacy:{mode}@{RULES}"
         self._bid = parse_amount(spec.bid, rate)
         self._max_fee = parse_amount(spec.max_fee, rate)
         settings = Settings.of(

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,9 @@ from oa_compile.lanes.lane import RequestRefused
 from oa_compile.lanes.pylon import PylonLane
 from oa_compile.lanes.runtime import Runtime
 from oa_compile.ledger import Totals
-from oa_compile.spec.config import Config
+from oa_compile.money import Rate
+from oa_compile.spec.config import Config, WalletSpec
+from oa_compile.spec.lanes import PylonLaneSpec
 from oa_compile.swarm import connect
 from oa_compile.swarm.lightning.bolt11 import decode
 from oa_compile.swarm.lightning.cln import ClnWallet
@@ -383,3 +386,20 @@ def test_what_a_policy_hides_does_not_leave_and_stands_in_the_answer_again(tmp_p
     assert answer.text == f"look at {text}"
     assert "billing" not in seen[0]
     assert secret not in seen[0]
+
+
+@pytest.mark.parametrize(("settings", "mode"), [({}, "paths"), ({"privacy": "full"}, "full")])
+def test_the_policy_in_force_is_in_what_journal_and_artifact_say_of_the_lane(
+    settings: dict[str, Any], mode: str
+) -> None:
+    """On relays that are named the default is not to leave a prompt as it is."""
+    spec = PylonLaneSpec.model_validate({"kind": "pylon", "relays": ["wss://relay.example"], **settings})
+    lane = PylonLane(
+        "swarm",
+        spec,
+        wallet=WalletSpec(kind="cln", rpc="lightning-rpc"),
+        rate=Rate(Decimal(100_000)),
+        secrets=lambda _name: None,
+    )
+    assert lane.identity == f"pylon:any privacy:{mode}@1"
+    lane.close()
