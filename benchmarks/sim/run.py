@@ -20,11 +20,12 @@ from benchmarks.sim.relay import SimNetwork
 from benchmarks.sim.world import BID, EPOCH, NETWORK, World, right
 from oa_compile.chat import ChatMessage, ChatRequest
 from oa_compile.swarm.customer.attempt import JobFault
-from oa_compile.swarm.customer.customer import Customer, Terms
+from oa_compile.swarm.customer.customer import Customer
 from oa_compile.swarm.customer.errand import Asked
 from oa_compile.swarm.customer.payment import Payments
 from oa_compile.swarm.customer.settlement import Settlements
 from oa_compile.swarm.customer.tab import Tabs
+from oa_compile.swarm.customer.terms import Terms
 from oa_compile.swarm.protocol.event import Keys
 
 _LONGEST = 3600.0

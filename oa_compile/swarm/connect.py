@@ -19,12 +19,13 @@ from oa_compile.money import Rate, parse_amount
 from oa_compile.spec.config import WalletSpec
 from oa_compile.spec.lanes import PylonLaneSpec
 from oa_compile.swarm.customer.attempt import LeftAttempt, SettlementAttempt
-from oa_compile.swarm.customer.customer import Customer, Terms
+from oa_compile.swarm.customer.customer import Customer
 from oa_compile.swarm.customer.exchange import Observe, unobserved
 from oa_compile.swarm.customer.left import see_end
 from oa_compile.swarm.customer.payment import Payments, may_come
 from oa_compile.swarm.customer.settlement import Settlements
 from oa_compile.swarm.customer.tab import Tabs, TabTerms
+from oa_compile.swarm.customer.terms import Terms
 from oa_compile.swarm.lightning.wallet import Payment, Wallet
 from oa_compile.swarm.local_swarm import LocalSwarm, Plan
 from oa_compile.swarm.loop import shared_loop

@@ -24,11 +24,12 @@ from typing import Any, Self
 from oa_compile.chat import ChatAnswer, ChatRequest
 from oa_compile.errors import BudgetExhausted
 from oa_compile.swarm.customer.attempt import Intent, JobFault, Receipt
-from oa_compile.swarm.customer.customer import Customer, Terms
+from oa_compile.swarm.customer.customer import Customer
 from oa_compile.swarm.customer.errand import Asked as Errands
 from oa_compile.swarm.customer.payment import Payments
 from oa_compile.swarm.customer.settlement import Settlements
 from oa_compile.swarm.customer.tab import Tabs, TabTerms
+from oa_compile.swarm.customer.terms import Terms
 from oa_compile.swarm.lightning.wallet import Wallet
 from oa_compile.swarm.market.choice import Choice
 from oa_compile.swarm.market.market import Market

@@ -15,16 +15,18 @@ import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from oa_compile.chat import ChatAnswer, ChatRequest
 from oa_compile.errors import LaneError
 from oa_compile.swarm.customer.attempt import Attempt, JobFault, Receipt, Why
+from oa_compile.swarm.customer.belief import CLOCK_SKEW, disbelief
 from oa_compile.swarm.customer.errand import Asked, Errand
 from oa_compile.swarm.customer.exchange import Ended, Exchange, Observe, unobserved, with_payment
 from oa_compile.swarm.customer.payment import Intends, Offload, Payments
 from oa_compile.swarm.customer.settlement import Settlements
+from oa_compile.swarm.customer.terms import Terms
 from oa_compile.swarm.market.choice import JobOutcome, Offer, OutcomeKind
 from oa_compile.swarm.market.market import Market
 from oa_compile.swarm.protocol.event import Event, Keys, verify
@@ -41,37 +43,11 @@ from oa_compile.swarm.protocol.nip90 import (
 )
 from oa_compile.swarm.relays.network import Filter, Network, Subscription
 
-CLOCK_SKEW = 600
-"""Seconds that a provider's clock may be behind ours."""
-
 SHORTEST = 1.0
 """Seconds a provider has at least, however little is left."""
 
 THREADS = 32
 """Journal writes and other blocking work at once."""
-
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """What every job is asked under. `bid_msat` without fees; times in seconds; `audit` is the share of
-    calls that two providers answer; `lightning` the network of invoices.
-    """
-
-    bid_msat: int
-    model: str = ""
-    deadline: float = 60.0
-    hedge_after: float = 10.0
-    attempts: int = 4
-    patience: float = 100.0
-    """Seconds for one call, all its attempts together: below DSPy's 120 s straggler limit."""
-    audit: float = 0.0
-    encrypt: bool = True
-    lightning: str = "bitcoin"
-    providers: frozenset[str] = frozenset()
-    discover: float = 5.0
-    """Seconds to wait for the first announcement."""
-    look_again: float = 3.0
-    """Seconds of silence after which relays are asked what they have stored about a job."""
 
 
 class Customer:
@@ -347,11 +323,12 @@ class Customer:
         if event.kind == HANDLER_KIND:
             self._take_handler(event)
             return
-        reason = self._disbelief(event)
-        if reason:
+        exchange = self._exchanges.get(job_of(event) or "")
+        reason = disbelief(event, exchange, me=self.keys.public)
+        if exchange is None or reason:
             self.passed_over[reason] += 1
-            return
-        self._exchanges[job_of(event) or ""].take(event)
+        else:
+            exchange.take(event)
 
     async def _look_again(self) -> None:
         """Fetch what a relay has stored and not brought: one that loses an event may still have it."""
@@ -364,21 +341,6 @@ class Customer:
                 wanted: Filter = {"kinds": [RESULT_KIND, FEEDBACK_KIND], "#e": jobs}
                 for event in await self.network.fetch([wanted], seconds=patience):
                     self._on_event(event)
-
-    def _disbelief(self, event: Event) -> str:
-        """Why an event is passed over; empty if it is what it says, for a job under way."""
-        if event.kind not in (RESULT_KIND, FEEDBACK_KIND):
-            return "kind"
-        exchange = self._exchanges.get(job_of(event) or "")
-        if exchange is None:
-            return "job"
-        if event.pubkey != exchange.provider:
-            return "provider"
-        if not any(len(tag) > 1 and tag[0] == "p" and tag[1] == self.keys.public for tag in event.tags):
-            return "customer"
-        if event.created_at < exchange.job.created_at - CLOCK_SKEW:
-            return "time"
-        return "" if verify(event) else "signature"
 
     def _take_handler(self, event: Event) -> None:
         allowed = self.terms.providers
