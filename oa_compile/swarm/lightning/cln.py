@@ -66,6 +66,18 @@ class ClnRpc:
                 hint="see what its listpays calls pending, then restart it",
             ) from error
 
+    async def ask(self, method: str, params: Reply, *, seconds: float) -> Reply:
+        """A call of which nothing is lost when it fails: all that can go wrong is a WalletError."""
+        try:
+            return await self.call(method, params, seconds=seconds)
+        except Refused as error:
+            message = f"{self.path}: {method} was refused: {error} ({error.code})"
+        except Cut as error:
+            message = f"{self.path}: the connection broke: {error}"
+        except TimeoutError:
+            message = f"{self.path}: no answer to {method} in {seconds:g} s"
+        raise WalletError(message, hint="see whether the node is up: lightning-cli getinfo")
+
     def close(self) -> None:
         """Let idle threads end. Safe to call twice."""
         self._threads.close()
@@ -148,7 +160,7 @@ class ClnWallet:
 
     async def balance_msat(self) -> int:
         """What stands on our side of usable channels."""
-        funds = await self._ask("listfunds", {}, seconds=10)
+        funds = await self._asking.ask("listfunds", {}, seconds=10)
         usable = {"CHANNELD_NORMAL", "CHANNELD_AWAITING_SPLICE"}
         try:
             return sum(
@@ -161,7 +173,7 @@ class ClnWallet:
 
     async def network(self) -> str:
         """The network the node is on, in lightningd's words (bitcoin, regtest, …). Raises WalletError."""
-        return str((await self._ask("getinfo", {}, seconds=10)).get("network", ""))
+        return str((await self._asking.ask("getinfo", {}, seconds=10)).get("network", ""))
 
     async def close(self) -> None:
         """See `wallet.Wallet`. Payments under way go on without us."""
@@ -205,7 +217,7 @@ class ClnWallet:
 
     async def _find(self, payment_hash: str, *, seconds: float) -> _Found:
         """All attempts at a payment hash as one: what any of them took is gone. Raises WalletError."""
-        told = await self._ask("listpays", {"payment_hash": payment_hash}, seconds=seconds)
+        told = await self._asking.ask("listpays", {"payment_hash": payment_hash}, seconds=seconds)
         try:
             pays = [(str(pay["status"]), pay) for pay in told["pays"]]
         except (LookupError, TypeError) as error:
@@ -220,15 +232,3 @@ class ClnWallet:
         if any(status != "failed" for status, _ in pays):
             return _Found("pending")
         return _Found("failed" if pays else "unknown")
-
-    async def _ask(self, method: str, params: Reply, *, seconds: float) -> Reply:
-        """A question that changes nothing. Raises WalletError."""
-        try:
-            return await self._asking.call(method, params, seconds=seconds)
-        except Refused as error:
-            message = f"{self._asking.path}: {method} was refused: {error} ({error.code})"
-        except Cut as error:
-            message = f"{self._asking.path}: the connection broke: {error}"
-        except TimeoutError:
-            message = f"{self._asking.path}: no answer to {method} in {seconds:g} s"
-        raise WalletError(message, hint="see whether the node is up: lightning-cli getinfo")

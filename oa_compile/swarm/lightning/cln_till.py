@@ -64,7 +64,7 @@ class ClnTill:
     async def invoice(self, msat: int, *, label: str, description: str, expiry_seconds: int) -> Invoice:
         """A new invoice over `msat`. Raises WalletError, for a label used before too."""
         wanted: Reply = {"amount_msat": msat, "label": label, "description": description}
-        told = await self._ask("invoice", wanted | {"expiry": expiry_seconds})
+        told = await self._rpc.ask("invoice", wanted | {"expiry": expiry_seconds}, seconds=PATIENCE_SECONDS)
         try:
             invoice = bolt11.decode(str(told.get("bolt11")))
         except InvoiceError as error:
@@ -181,20 +181,9 @@ class ClnTill:
         return low
 
     async def _is_paid(self, payment_hash: str) -> bool:
-        told = await self._ask("listinvoices", {"payment_hash": payment_hash})
+        told = await self._rpc.ask("listinvoices", {"payment_hash": payment_hash}, seconds=PATIENCE_SECONDS)
         invoices = told.get("invoices")
         paid = isinstance(invoices, list) and any(bill.get("status") == "paid" for bill in invoices)
         if paid:
             self._saw(payment_hash)
         return paid
-
-    async def _ask(self, method: str, params: Reply) -> Reply:
-        try:
-            return await self._rpc.call(method, params, seconds=PATIENCE_SECONDS)
-        except Refused as error:
-            message = f"{self._rpc.path}: {method} was refused: {error} ({error.code})"
-        except Cut as error:
-            message = f"{self._rpc.path}: the connection broke: {error}"
-        except TimeoutError:
-            message = f"{self._rpc.path}: no answer to {method} in {PATIENCE_SECONDS:g} s"
-        raise WalletError(message, hint="see whether the node is up: lightning-cli getinfo")
