@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks.sim.world import BID, NETWORK
 from oa_compile.swarm.customer.tab import TabTerms
-from oa_compile.swarm.market.choice import Choice, JobOutcome, Offer, Outlook, Row
+from oa_compile.swarm.market.choice import Choice, JobOutcome, Offer, Outlook
 from oa_compile.swarm.market.market import Market
 from oa_compile.swarm.protocol.nip89 import Handler
 
@@ -112,11 +112,9 @@ class Forgetful(Market):
     def hedge_after(self, pubkey: str) -> float:
         return self.choice.hedge_ceiling_seconds
 
-    def explain(self) -> list[Row]:
-        return [
-            Row(pubkey, "", price, "known", "", 0, 0, 1.0, 0.0, None, float(price))
-            for price, _, pubkey in self._order[:4]
-        ]
+    @property
+    def is_empty(self) -> bool:
+        return not self._order
 
 
 POLICIES: dict[str, Policy] = {

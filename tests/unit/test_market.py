@@ -835,3 +835,12 @@ def test_at_every_interleaving_the_limits_hold(
     assert {row.provider: row.in_flight for row in seen.explain()} == {
         key(names[who]): flying[who] for who in offered
     }
+
+
+def test_a_market_is_empty_until_somebody_announces_himself_fit_or_not() -> None:
+    shut_out = Market(bid_msat=10, seed=1, network="regtest")
+    assert shut_out.is_empty
+    shut_out.offer(Handler("ab" * 32, price_msat=11, network="regtest", created_at=1))
+    assert not shut_out.is_empty
+    shut_out.withdraw("ab" * 32)
+    assert shut_out.is_empty

@@ -1,8 +1,7 @@
 """The customer: one standing subscription on the relays, any number of jobs under way.
 
-Owns the connections, which event belongs to which job, and whether it may be believed: its id, its
-signature, its author, its kind, its tags and its time are checked here, whatever a relay says. Who is asked
-next is `errand`'s matter, what an answer costs `exchange`'s.
+Owns the connections, and which event belongs to which job. Whether it may be believed is `belief`'s
+matter, who is asked next `errand`'s, what an answer costs `exchange`'s.
 """
 
 from __future__ import annotations
@@ -108,9 +107,9 @@ class Customer:
         self._subscription = await self.network.subscribe([answers, handlers], self._on_event)
         self._keeper = asyncio.get_running_loop().create_task(self._look_again())
         until = self.loop_time() + self.terms.discover
-        while not self.market.explain() and self.loop_time() < until:
+        while self.market.is_empty and self.loop_time() < until:
             await self.change(until - self.loop_time())
-        if not self.market.explain():
+        if self.market.is_empty:
             raise LaneError(
                 "no service provider for text generation (kind 5050) has announced itself on these relays",
                 hint="name other relays; `oacompile swarm providers` shows who is there",

@@ -341,6 +341,11 @@ class Market:
         told = "; ".join(f"{count} × {reason}" for reason, count in reasons.most_common(3))
         return Outlook(waits, None if at == math.inf else at, told or "nobody has announced itself")
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nobody has announced himself, to be asked or not."""
+        return not self._roster.fit and not self._roster.unfit
+
     def explain(self) -> list[Row]:
         """Everybody who announced himself: those that may be asked by expected cost, then the others."""
         rows = [self._row(pubkey, handler, "") for pubkey, handler in self._roster.fit.items()]
