@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 
 from benchmarks.sim.lightning import Lightning
 from oa_compile.chat import ChatAnswer
-from oa_compile.swarm.customer.attempt import Intent, JobFault, Receipt
+from oa_compile.swarm.customer.attempt import Intent, JobFault
+from oa_compile.swarm.receipt import Receipt
 
 
 class Broken(AssertionError):

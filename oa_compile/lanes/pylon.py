@@ -20,7 +20,7 @@ from oa_compile.money import Rate, parse_amount
 from oa_compile.spec.config import WalletSpec
 from oa_compile.spec.lanes import PylonLaneSpec
 from oa_compile.swarm.connect import Connection, Settings
-from oa_compile.swarm.customer.attempt import Intent, JobFault, Receipt
+from oa_compile.swarm.customer.attempt import Intent, JobFault
 from oa_compile.swarm.customer.customer import Customer
 from oa_compile.swarm.customer.errand import Asked
 from oa_compile.swarm.customer.exchange import Observe, unobserved
@@ -35,6 +35,7 @@ from oa_compile.swarm.privacy.privacy import (
     Sealed,
     seal,
 )
+from oa_compile.swarm.receipt import Receipt, read_receipt
 
 _MESSAGE_TOKENS = 16
 """Most a provider's chat template adds to a message, and to a conversation."""
@@ -144,7 +145,7 @@ class PylonLane:
         books = self._books
         if books is None or self._customer is not None:
             return
-        if books.left() or self._connection.owes(books.receipts()):
+        if books.left() or self._connection.owes(_receipts(books)):
             with contextlib.suppress(LaneError):
                 self._opened()
 
@@ -166,7 +167,7 @@ class PylonLane:
         if books is None:
             return self._connection.open()
         left = [_Left(one) for one in books.left()]
-        return self._connection.open(receipts=books.receipts(), hashes=books.payment_hashes(), left=left)
+        return self._connection.open(receipts=_receipts(books), hashes=books.payment_hashes(), left=left)
 
     def _settlement(self, provider: str) -> _Settling:
         if self._books is None:
@@ -206,6 +207,11 @@ class PylonLane:
             seed=seed,
             response_format=request.response_format,
         )
+
+
+def _receipts(books: Books) -> list[Receipt]:
+    read = (read_receipt(receipt) for receipt in books.receipts())
+    return [receipt for receipt in read if receipt is not None]
 
 
 def _spent(receipt: Receipt) -> Spent:

@@ -35,6 +35,7 @@ from oa_compile.swarm.market.record import ProviderRecord
 from oa_compile.swarm.protocol.event import Keys
 from oa_compile.swarm.protocol.seal import SealCipher
 from oa_compile.swarm.provider.provider_home import kept_keys
+from oa_compile.swarm.receipt import Receipt
 from oa_compile.swarm.relays.relays import Relays
 
 Result = TypeVar("Result")
@@ -159,7 +160,7 @@ class Connection:
     def open(
         self,
         *,
-        receipts: Iterable[Mapping[str, Any]] = (),
+        receipts: Iterable[Receipt] = (),
         hashes: Iterable[str] = (),
         left: Sequence[LeftAttempt] = (),
     ) -> Customer:
@@ -176,11 +177,11 @@ class Connection:
         self._customer = self._wait(opening, what="connecting to the swarm")
         return self._customer
 
-    def owes(self, receipts: Iterable[Mapping[str, Any]]) -> bool:
+    def owes(self, receipts: Iterable[Receipt]) -> bool:
         """Whether these receipts leave something unpaid on a tab."""
         return bool(self._tabs(receipts, ()).providers)
 
-    def _tabs(self, receipts: Iterable[Mapping[str, Any]], left: Sequence[LeftAttempt]) -> Tabs:
+    def _tabs(self, receipts: Iterable[Receipt], left: Sequence[LeftAttempt]) -> Tabs:
         settling = [job for one in left for job in one.intent.settles]
         return Tabs(self.settings.tab, receipts=receipts, settling=settling)
 

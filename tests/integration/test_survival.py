@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from oa_compile.swarm.customer.attempt import JobFault, Receipt
+from oa_compile.swarm.customer.attempt import JobFault
 from oa_compile.swarm.lightning.wallet import Payment, PaymentAlarm, WalletError
 from oa_compile.swarm.protocol.event import Draft, Keys
 from oa_compile.swarm.protocol.nip90 import FEEDBACK_KIND, JOB_KIND, RESULT_KIND
+from oa_compile.swarm.receipt import Receipt
 from tests.support.customers import chat
 from tests.support.lies import LIES, NEVER_PAID, copies
 from tests.support.lightning import Lightning, MemoryWallet

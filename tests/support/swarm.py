@@ -23,7 +23,7 @@ from typing import Any, Self
 
 from oa_compile.chat import ChatAnswer, ChatRequest
 from oa_compile.errors import BudgetExhausted
-from oa_compile.swarm.customer.attempt import Intent, JobFault, Receipt
+from oa_compile.swarm.customer.attempt import Intent, JobFault
 from oa_compile.swarm.customer.customer import Customer
 from oa_compile.swarm.customer.errand import Asked as Errands
 from oa_compile.swarm.customer.payment import Payments
@@ -36,6 +36,7 @@ from oa_compile.swarm.market.market import Market
 from oa_compile.swarm.protocol.event import Keys
 from oa_compile.swarm.protocol.nip89 import Handler, draft_handler
 from oa_compile.swarm.protocol.seal import SealCipher
+from oa_compile.swarm.receipt import Receipt
 from oa_compile.swarm.relays.network import Network
 from oa_compile.swarm.relays.relays import Relays
 from tests.support.customers import chat

@@ -17,8 +17,9 @@ from benchmarks.sim.lightning import Lightning
 from benchmarks.sim.policies import POLICIES, Policy
 from benchmarks.sim.run import Figures, simulate
 from benchmarks.sim.world import BID, Kind, World, draw
-from oa_compile.swarm.customer.attempt import Intent, JobFault, Receipt
+from oa_compile.swarm.customer.attempt import Intent, JobFault
 from oa_compile.swarm.market.choice import Choice
+from oa_compile.swarm.receipt import Receipt
 
 ROOT = Path(__file__).parents[2]
 

@@ -1,20 +1,15 @@
-"""One attempt as the customer reports it: intent, receipt, fault. Whoever calls keeps the books."""
+"""One attempt as the customer reports it: intent, fault, receipt. Whoever calls keeps the books."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Any, Literal, Protocol
+from dataclasses import dataclass
+from typing import Literal, Protocol
 
 from oa_compile.chat import ChatAnswer
 from oa_compile.errors import LaneError
+from oa_compile.swarm.receipt import Receipt
 
 JobFaultKind = Literal["timeout", "transport", "server", "malformed", "billing", "unavailable"]
-
-Why = Literal["first", "retry", "hedge", "audit", "settlement"]
-"""What an attempt was made for."""
-
-Order = Literal["", "result-first", "pay-first", "tab", "free"]
-"""How an attempt was paid: nothing was when it is empty."""
 
 
 class JobFault(LaneError):
@@ -37,50 +32,6 @@ class Intent:
     provider: str
     job: str
     settles: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """What one attempt with one service provider came to. Amounts in msat.
-
-    `paid_msat` is what left the wallet, `fee_msat` of it for routing; a job on a tab has a price and paid
-    nothing yet, and the settlement that pays for it names it in `settles`. `lost`: paid, and no answer.
-    `superseded`: another provider's answer was there first. `compared`: held against the answers of others,
-    and `disagreed` with most of them.
-    """
-
-    provider: str
-    job: str
-    why: Why
-    order: Order = ""
-    price_msat: int = 0
-    paid_msat: int = 0
-    fee_msat: int = 0
-    payment_hash: str = ""
-    preimage: str = ""
-    wallet: str = ""
-    settles: tuple[str, ...] = ()
-    lost: bool = False
-    superseded: bool = False
-    compared: bool = False
-    disagreed: bool = False
-
-    @property
-    def charged_msat(self) -> int:
-        """What the budget is charged: what was paid or is owed; of a settlement only the fee, for its jobs
-        were charged when they were answered.
-        """
-        if self.why == "settlement":
-            return self.fee_msat
-        return self.price_msat if self.order == "tab" else self.paid_msat
-
-    def as_dict(self) -> dict[str, Any]:
-        """The receipt as plain JSON, without what is empty."""
-        values = ((name, getattr(self, name)) for name in _RECEIPT)
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in values if value}
-
-
-_RECEIPT = tuple(field.name for field in fields(Receipt))
 
 
 class Attempt(Protocol):

@@ -19,7 +19,7 @@ from typing import Any
 
 from oa_compile.chat import ChatAnswer, ChatRequest
 from oa_compile.errors import LaneError
-from oa_compile.swarm.customer.attempt import Attempt, JobFault, Receipt, Why
+from oa_compile.swarm.customer.attempt import Attempt, JobFault
 from oa_compile.swarm.customer.belief import CLOCK_SKEW, disbelief
 from oa_compile.swarm.customer.errand import Asked, Errand
 from oa_compile.swarm.customer.exchange import Ended, Exchange, Observe, unobserved, with_payment
@@ -40,6 +40,7 @@ from oa_compile.swarm.protocol.nip90 import (
     draft_job,
     job_of,
 )
+from oa_compile.swarm.receipt import Receipt, Why
 from oa_compile.swarm.relays.network import Filter, Network, Subscription
 
 SHORTEST = 1.0

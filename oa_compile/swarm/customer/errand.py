@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from oa_compile.chat import ChatAnswer, ChatRequest, Usage
 from oa_compile.errors import BudgetExhausted
-from oa_compile.swarm.customer.attempt import Attempt, JobFault, Receipt, Why
+from oa_compile.swarm.customer.attempt import Attempt, JobFault
 from oa_compile.swarm.customer.exchange import Ended, Exchange
 from oa_compile.swarm.market.choice import Offer
+from oa_compile.swarm.receipt import Receipt, Why
 
 if TYPE_CHECKING:
     from oa_compile.swarm.customer.customer import Customer

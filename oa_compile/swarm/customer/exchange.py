@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from oa_compile.chat import ChatAnswer
-from oa_compile.swarm.customer.attempt import JobFault, Order, Receipt, Why
+from oa_compile.swarm.customer.attempt import JobFault
 from oa_compile.swarm.customer.payment import Intends, Payments
 from oa_compile.swarm.lightning.wallet import Payment
 from oa_compile.swarm.protocol.event import Event
@@ -26,6 +26,7 @@ from oa_compile.swarm.protocol.nip90 import (
     read_feedback,
     read_result,
 )
+from oa_compile.swarm.receipt import Order, Receipt, Why
 from oa_compile.swarm.relays.network import Network
 
 Observe = Callable[[str, Mapping[str, Any]], None]

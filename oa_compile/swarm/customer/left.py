@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from oa_compile.swarm.customer.attempt import Intent, LeftAttempt, Receipt
+from oa_compile.swarm.customer.attempt import Intent, LeftAttempt
 from oa_compile.swarm.customer.payment import Payments
 from oa_compile.swarm.lightning.wallet import Payment
+from oa_compile.swarm.receipt import Receipt
 
 if TYPE_CHECKING:
     from oa_compile.swarm.customer.customer import Customer

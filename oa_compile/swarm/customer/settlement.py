@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 
 from oa_compile.chat import ChatRequest
 from oa_compile.errors import BudgetExhausted
-from oa_compile.swarm.customer.attempt import Receipt, SettlementAttempt
+from oa_compile.swarm.customer.attempt import SettlementAttempt
 from oa_compile.swarm.customer.exchange import with_payment
 from oa_compile.swarm.customer.tab import Due, Tabs
 from oa_compile.swarm.protocol.nip90 import Job
+from oa_compile.swarm.receipt import Receipt
 
 if TYPE_CHECKING:
     from oa_compile.swarm.customer.customer import Customer

@@ -6,9 +6,11 @@ is taken up again owes what it owed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from oa_compile.swarm.receipt import Receipt
 
 MOST_JOBS = 400
 """Jobs settled together at most: their ids must fit into one event."""
@@ -51,7 +53,7 @@ class Tabs:
         self,
         terms: TabTerms,
         *,
-        receipts: Iterable[Mapping[str, Any]] = (),
+        receipts: Iterable[Receipt] = (),
         settling: Iterable[str] = (),
     ) -> None:
         """`receipts` are those of the run so far; `settling` are jobs whose settlement has not ended."""
@@ -59,11 +61,11 @@ class Tabs:
         self._tabs: dict[str, _Tab] = {}
         settled: set[str] = set()
         for receipt in receipts:
-            if receipt.get("order") == "tab":
-                tab = self._tabs.setdefault(receipt["provider"], _Tab())
-                tab.owed[receipt["job"]] = receipt["price_msat"]
-            elif receipt.get("paid_msat"):
-                settled.update(receipt.get("settles", ()))
+            if receipt.why == "settlement":
+                settled.update(receipt.settles if receipt.paid_msat else ())
+            elif receipt.order == "tab":
+                tab = self._tabs.setdefault(receipt.provider, _Tab())
+                tab.owed[receipt.job] = receipt.price_msat
         begun = set(settling)
         for tab in self._tabs.values():
             tab.owed = {job: msat for job, msat in tab.owed.items() if job not in settled}

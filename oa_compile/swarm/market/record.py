@@ -1,6 +1,6 @@
 """Providers' record: what journals say each service provider has done, and what it took.
 
-Owns reading receipts and the fold over them. A record is an exact sum: of several journals, of parts of
+Owns the fold over receipts. A record is an exact sum: of several journals, of parts of
 one, in any order, it comes out the same. What a record means for the next job is the market's matter.
 """
 
@@ -10,50 +10,9 @@ import re
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any
-
-import msgspec
 
 from oa_compile.events import Attempt, Line
-from oa_compile.money import MAX_MSAT
-
-_Msat = Annotated[int, msgspec.Meta(ge=0, le=MAX_MSAT)]
-_Pubkey = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$", max_length=64)]
-
-
-class _Receipt(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What one attempt with one service provider came to; in an Attempt as plain JSON.
-
-    `provider` is a hex pubkey, `job` an event id. `paid_msat` is what left the wallet, `fee_msat` of it in
-    fees. `why`: first, retry, hedge, audit, settlement. `order`: result-first, pay-first, tab, free.
-    `settles` are the jobs on the provider's tab that a settlement paid for. `lost`: paid, and no answer.
-    `compared`: held against another provider's answer; `disagreed`: and found to differ.
-    """
-
-    provider: _Pubkey
-    job: str = ""
-    why: str = "first"
-    order: str = ""
-    price_msat: _Msat = 0
-    paid_msat: _Msat = 0
-    fee_msat: _Msat = 0
-    payment_hash: str = ""
-    preimage: str = ""
-    wallet: str = ""
-    settles: tuple[str, ...] = ()
-    lost: bool = False
-    compared: bool = False
-    disagreed: bool = False
-
-
-def _read(receipt: Mapping[str, Any]) -> _Receipt | None:
-    """A receipt from its JSON; None for what is no receipt of a service provider. Never raises."""
-    if "provider" not in receipt:
-        return None
-    try:
-        return msgspec.convert(receipt, _Receipt)
-    except msgspec.ValidationError:
-        return None
+from oa_compile.swarm.receipt import Receipt, read_receipt
 
 
 def _edges() -> tuple[int, ...]:
@@ -148,7 +107,7 @@ class ProviderRecord:
         """The latency that `share` of the answers kept to; None before the first."""
         return self.latencies.quantile(share)
 
-    def _take(self, attempt: Attempt, receipt: _Receipt, *, at: int) -> None:
+    def _take(self, attempt: Attempt, receipt: Receipt, *, at: int) -> None:
         """Count one attempt with this provider, journaled at `at` (Unix ms)."""
         self._see(at, at)
         self.paid_msat += receipt.paid_msat
@@ -174,14 +133,14 @@ class ProviderRecord:
             case "lost":
                 self.cut_off += 1
 
-    def _answer(self, attempt: Attempt, receipt: _Receipt) -> None:
+    def _answer(self, attempt: Attempt, receipt: Receipt) -> None:
         self.answered += 1
         self.unused += attempt.outcome == "unused"
         self.latencies.add(attempt.latency_ms)
         if receipt.order == "tab" and receipt.job and not receipt.paid_msat:
             self._owe(receipt.job, receipt.price_msat)
 
-    def _compare(self, attempt: Attempt, receipt: _Receipt) -> None:
+    def _compare(self, attempt: Attempt, receipt: Receipt) -> None:
         if attempt.outcome in {"ok", "unused"}:  # an audit that got no answer compared nothing
             self.compared += 1
             self.disagreed += receipt.disagreed
@@ -232,7 +191,7 @@ def take(records: Records, attempt: Attempt, *, at: int) -> ProviderRecord | Non
     """Count `attempt` (journaled at `at`, Unix ms) in `records`; returns the record it went into, None
     for an attempt of no service provider and for a receipt that makes no sense. Never raises.
     """
-    receipt = _read(attempt.receipt)
+    receipt = read_receipt(attempt.receipt)
     if receipt is None:
         return None
     record = records.setdefault(receipt.provider, ProviderRecord(receipt.provider))
