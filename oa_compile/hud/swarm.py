@@ -1,6 +1,7 @@
 """What the swarm's providers came to in a run, and what the same answers would have cost on premium.
 
-A fold over the receipts of attempts; the table and the lines that the final screens show of it.
+A fold over attempts, by the records the market keeps of providers; the table and the lines that the final
+screens show of it.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from oa_compile.events import Attempt
 from oa_compile.hud.parts import facts, figures_table, money
 from oa_compile.hud.text import counted, percent, plain
 from oa_compile.money import Rate, format_msat, format_usd
+from oa_compile.swarm.market.record import Records, merge, take
 
 _MILLION = Decimal(1_000_000)
 _PUBKEY = 8
@@ -24,71 +26,56 @@ _PUBKEY = 8
 
 
 @dataclass(slots=True)
-class ProviderSpend:
-    """What attempts with one service provider came to; msat, fees included."""
-
-    quotes: int = 0
-    answered: int = 0
-    unused: int = 0
-    failed: int = 0
-    paid_msat: int = 0
-    lost_msat: int = 0
-
-
-@dataclass(slots=True)
 class SwarmSpend:
-    """All attempts of a run that name a provider; empty when there are none."""
+    """All attempts of a run with service providers; empty when there are none."""
 
-    providers: dict[str, ProviderSpend] = field(default_factory=dict)
+    providers: Records = field(default_factory=dict)
     retries: int = 0
     hedges: int = 0
     audits: int = 0
-    unused: int = 0
     settlements: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
     """Of answers that were taken."""
 
-    def take(self, event: Attempt) -> None:
-        """Take up an attempt's end. Receipts are another program's words at times: what is no receipt of a
-        provider is passed over.
-        """
-        receipt = event.receipt
-        provider = receipt.get("provider")
-        if not isinstance(provider, str) or not provider:
+    def take(self, event: Attempt, *, at: int) -> None:
+        """Take up an attempt's end, journaled at `at` (Unix ms); another kind of lane's is passed over."""
+        receipt = take(self.providers, event, at=at)
+        if receipt is None:
             return
-        spend = self.providers.setdefault(provider, ProviderSpend())
-        spend.paid_msat += event.msat
-        if receipt.get("lost") is True:
-            spend.lost_msat += event.msat
-        if not event.calls:
-            self.settlements += event.outcome == "ok"
-            return
-        spend.quotes += bool(receipt.get("price_msat"))
-        spend.answered += event.outcome == "ok"
-        spend.unused += event.outcome == "unused"
-        spend.failed += event.outcome in {"fault", "lost"}
-        why = receipt.get("why")
-        self.retries += why == "retry"
-        self.hedges += why == "hedge"
-        self.audits += why == "audit"
-        self.unused += event.outcome == "unused"
+        self.retries += receipt.why == "retry"
+        self.hedges += receipt.why == "hedge"
+        self.audits += receipt.why == "audit"
+        self.settlements += receipt.why == "settlement" and event.outcome == "ok"
         if event.outcome == "ok" and event.answer is not None:
             self.input_tokens += event.answer.usage.input_tokens
             self.output_tokens += event.answer.usage.output_tokens
 
     def add(self, other: SwarmSpend) -> None:
         """Add another run's."""
-        for name in ("retries", "hedges", "audits", "unused", "settlements", "input_tokens", "output_tokens"):
+        for name in ("retries", "hedges", "audits", "settlements", "input_tokens", "output_tokens"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
-        for provider, theirs in other.providers.items():
-            mine = self.providers.setdefault(provider, ProviderSpend())
-            for name in ProviderSpend.__slots__:
-                setattr(mine, name, getattr(mine, name) + getattr(theirs, name))
+        merge(self.providers, other.providers)
 
-    def total(self, what: str) -> int:
-        """The sum over providers of one of their figures."""
-        return sum(getattr(spend, what) for spend in self.providers.values())
+    @property
+    def unused(self) -> int:
+        """Answers that were paid for and not taken."""
+        return sum(record.unused for record in self.providers.values())
+
+    @property
+    def taken(self) -> int:
+        """Answers that were."""
+        return sum(record.answered - record.unused for record in self.providers.values())
+
+    @property
+    def lost_msat(self) -> int:
+        """What was paid for no answer."""
+        return sum(record.lost_msat for record in self.providers.values())
+
+    @property
+    def charged_msat(self) -> int:
+        """What all of it took: paid, fees included, and owed."""
+        return sum(record.charged_msat for record in self.providers.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,11 +111,12 @@ def swarm_parts(spend: SwarmSpend, *, rate: Rate, premium: Premium | None) -> It
         return
     yield Text()
     table = figures_table("provider", "quotes>", "answers>", "unused>", "failed>", "lost>", "msat>", "USD>")
-    for provider, one in sorted(spend.providers.items(), key=lambda item: -item[1].answered):
+    for one in sorted(spend.providers.values(), key=lambda record: -record.answered):
+        figures = (one.quotes, one.answered, one.unused, one.failures, one.lost_msat)
         table.add_row(
-            plain(provider[:_PUBKEY]),
-            *(f"{figure:,}" for figure in (one.quotes, one.answered, one.unused, one.failed, one.lost_msat)),
-            *money(one.paid_msat, rate),
+            plain(one.provider[:_PUBKEY]),
+            *(f"{figure:,}" for figure in figures),
+            *money(one.charged_msat, rate),
         )
     yield table
     yield Text()
@@ -137,15 +125,16 @@ def swarm_parts(spend: SwarmSpend, *, rate: Rate, premium: Premium | None) -> It
         f"{spend.hedges:,} hedged",
         f"{spend.audits:,} audited",
         f"{spend.unused:,} unused",
-        f"{format_msat(spend.total('lost_msat'))} lost",
+        f"{format_msat(spend.lost_msat)} lost",
     ]
     if spend.settlements:
         happened.append(counted(spend.settlements, "tab") + " settled")
     pairs = [("swarm", " · ".join(happened))]
     if premium is not None:
-        paid = spend.total("paid_msat")
         usd = premium.usd(spend)
-        there = f"{format_usd(usd)} for the tokens of the same {spend.total('answered'):,} answers"
-        share = f"; the swarm took {percent(float(rate.to_usd(paid) / usd))} of that" if usd else ""
+        there = f"{format_usd(usd)} for the tokens of the same {spend.taken:,} answers"
+        share = (
+            f"; the swarm took {percent(float(rate.to_usd(spend.charged_msat) / usd))} of that" if usd else ""
+        )
         pairs.append((f"on {premium.lane}", f"{there} ({premium.model}){share}"))
     yield facts(pairs)

@@ -115,7 +115,7 @@ class RunView:
             case Reserved():
                 self._reserved(event, line.at)
             case Attempt():
-                self._settled(event)
+                self._settled(event, line.at)
             case GaveUp():
                 self.gave_up += 1
             case Evaluated():
@@ -148,7 +148,7 @@ class RunView:
         if self.segments and self.segments[-1].first_call is None:
             self.segments[-1].first_call = at
 
-    def _settled(self, event: Attempt) -> None:
+    def _settled(self, event: Attempt, at: int) -> None:
         held = self._open.pop(event.hold, None)
         if held is not None:
             held.in_flight -= 1
@@ -167,7 +167,7 @@ class RunView:
                     spend.failed += 1
                 case "lost":
                     spend.lost += 1
-        self.swarm.take(event)
+        self.swarm.take(event, at=at)
         if event.outcome in {"ok", "refused"} and self.segments:
             self.segments[-1].settled += event.calls
         if event.outcome == "fault":

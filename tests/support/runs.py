@@ -233,6 +233,54 @@ def optimize_run(*, finished: bool = True) -> list[Line]:
     return script.lines
 
 
+PROVIDERS = tuple(head * 8 for head in ("a1b2c3d4", "0badf00d", "5eedcafe"))
+"""Public keys of three service providers."""
+
+
+def swarm_run() -> list[Line]:
+    """A run on service providers: one that answers on its tab and is settled with, one that answers first
+    and is paid then, and one that takes money for nothing.
+    """
+    keeps_tab, answers_first, thief = PROVIDERS
+    script = Script()
+    premium = {"kind": "litellm", "model": "gpt-4o-mini", "price": {"input": "0.15", "output": "0.60"}}
+    script.begin(
+        optimizer="copro",
+        lanes={"swarm": "pylon:any", "premium": "litellm:gpt-4o-mini"},
+        settings=SETTINGS
+        | {
+            "lanes": {"swarm": {"kind": "pylon"}, "premium": premium},
+            "stages": {"compile": {"task": "swarm"}, "verify": {"task": "premium"}},
+        },
+    )
+
+    def job(provider: str, outcome: str = "ok", *, msat: int = 0, calls: int = 1, **receipt: Any) -> None:
+        hold = script.reserve(lane="swarm", msat=msat)
+        script.wait(2)
+        answered = calls and outcome in {"ok", "unused"}
+        more: dict[str, Any] = {"answer": ChatAnswer("tool: run", Usage(4_000, 200)) if answered else None}
+        receipt = {"provider": provider, "job": f"job{hold}", "why": "first", **receipt}
+        script.settle(hold, outcome, lane="swarm", msat=msat, calls=calls, receipt=receipt, **more)
+
+    script.candidate(BASELINE, origin="baseline", state=state("Choose the tool."))
+    for _ in range(5):
+        job(keeps_tab, msat=10, order="tab", price_msat=10)
+    settled = [f"job{hold}" for hold in range(1, 5)]
+    job(
+        keeps_tab, msat=1, calls=0, why="settlement", price_msat=40, paid_msat=41, fee_msat=1, settles=settled
+    )
+    first = {"order": "result-first", "price_msat": 12, "paid_msat": 13, "fee_msat": 1}
+    job(answers_first, msat=13, **first)
+    job(answers_first, "unused", msat=13, why="hedge", **first)
+    job(answers_first, "unused", msat=13, why="audit", compared=True, **first)
+    job(thief, "fault", msat=14, order="pay-first", price_msat=14, paid_msat=14, lost=True)
+    job(thief, "fault", why="retry", price_msat=900)
+    script.evaluated(BASELINE, scores(7, 20), calls=6, msat=64)
+    script.decided(BASELINE, kept=True, reason="the baseline")
+    script.add(RunFinished(status="complete", artifact="runs/r1/artifact"))
+    return script.lines
+
+
 def prefixes(lines: list[Line]) -> Iterator[list[Line]]:
     """Every prefix, the empty one and the whole included."""
     return (lines[:end] for end in range(len(lines) + 1))

@@ -5,62 +5,54 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
-from rich.console import Console, Group
-
 from oa_compile.chat import ChatAnswer, Usage
 from oa_compile.events import Attempt
 from oa_compile.hud.swarm import Premium, SwarmSpend, read_premium, swarm_parts
+from oa_compile.hud.view import RunView
 from oa_compile.money import Rate
+from oa_compile.swarm.market.record import records_of
+from tests.support.runs import PROVIDERS, optimize_run, swarm_run
 
-ONE, OTHER = "a1" * 32, "b2" * 32
 
-
-def attempt(outcome: str, *, msat: int = 0, calls: int = 1, **receipt: Any) -> Attempt:
-    answer = ChatAnswer("x", Usage(1_000, 100)) if outcome in {"ok", "unused"} and calls else None
+def attempt(msat: int, **receipt: Any) -> Attempt:
     common: dict[str, Any] = {"hold": 1, "key": "k", "lane": "swarm", "stage": "compile", "role": "task"}
-    return Attempt(outcome=outcome, msat=msat, calls=calls, answer=answer, receipt=receipt, **common)  # type: ignore[arg-type]
+    return Attempt(outcome="ok", msat=msat, answer=ChatAnswer("x", Usage(9, 9)), receipt=receipt, **common)
 
 
-def spend() -> SwarmSpend:
-    folded = SwarmSpend()
-    for event in (
-        attempt("ok", msat=10, provider=ONE, why="first", price_msat=10),
-        attempt("unused", msat=10, provider=ONE, why="hedge", price_msat=10),
-        attempt("fault", msat=12, provider=OTHER, why="retry", price_msat=12, lost=True),
-        attempt("ok", msat=1, calls=0, provider=OTHER, why="settlement"),
-        attempt("ok", msat=5),  # of another kind of lane
-        attempt("ok", msat=5, provider=7),  # no receipt of ours
-    ):
-        folded.take(event)
-    return folded
+def test_providers_are_told_by_the_market_s_own_records() -> None:
+    spend = RunView.of(swarm_run()).swarm
+    assert spend.providers == records_of(swarm_run())
+    tab, first, thief = (spend.providers[provider] for provider in PROVIDERS)
+    assert (tab.quotes, tab.answered, tab.charged_msat, tab.owed_msat) == (5, 5, 51, 10)
+    assert (first.quotes, first.answered, first.unused, first.charged_msat) == (3, 3, 2, 39)
+    assert (thief.quotes, thief.answered, thief.failures, thief.lost_msat) == (2, 0, 2, 14)
 
 
-def test_attempts_are_counted_by_provider_and_nothing_else_is() -> None:
-    folded = spend()
-    assert set(folded.providers) == {ONE, OTHER}
-    one, other = folded.providers[ONE], folded.providers[OTHER]
-    assert (one.quotes, one.answered, one.unused, one.failed, one.paid_msat) == (2, 1, 1, 0, 20)
-    assert (other.quotes, other.failed, other.lost_msat, other.paid_msat) == (1, 1, 12, 13)
-    assert (folded.retries, folded.hedges, folded.settlements) == (1, 1, 1)
-    assert (folded.input_tokens, folded.output_tokens) == (1_000, 100)
+def test_what_providers_took_is_what_the_run_was_charged() -> None:
+    view = RunView.of(swarm_run())
+    assert view.swarm.charged_msat == view.spend(lane="swarm").msat == 104
 
 
-def test_two_runs_add_up() -> None:
-    total = spend()
-    total.add(spend())
-    assert total.total("paid_msat") == 66
-    assert total.hedges == 2
+def test_what_happened_besides_is_counted() -> None:
+    spend = RunView.of(swarm_run()).swarm
+    assert (spend.retries, spend.hedges, spend.audits, spend.settlements) == (1, 1, 1, 1)
+    assert (spend.unused, spend.taken, spend.lost_msat) == (2, 6, 14)
+    assert (spend.input_tokens, spend.output_tokens) == (6 * 4_000, 6 * 200), "of answers that were taken"
 
 
-def test_the_screen_tells_all_of_it_and_the_price_on_premium() -> None:
-    premium = Premium("premium", "gpt", Decimal("0.15"), Decimal("0.60"))
-    console = Console(width=100, color_system=None, file=None, record=True)
-    with console.capture() as capture:
-        console.print(Group(*swarm_parts(spend(), rate=Rate(Decimal(100_000)), premium=premium)))
-    text = capture.get()
-    assert ONE[:8] in text
-    assert "1 retried · 1 hedged · 0 audited · 1 unused · 12 msat lost · 1 tab settled" in text
-    assert "on premium" in text
+def test_another_kind_of_lane_is_no_provider() -> None:
+    spend = SwarmSpend()
+    spend.take(attempt(5, id="x", model="gpt", provider="openai", usd="0.1"), at=1)
+    spend.take(attempt(5), at=2)
+    assert spend == SwarmSpend() == RunView.of(optimize_run()).swarm
+
+
+def test_two_runs_add_up_and_stay_what_they_were() -> None:
+    one, other, total = RunView.of(swarm_run()).swarm, RunView.of(swarm_run()).swarm, SwarmSpend()
+    total.add(one)
+    total.add(other)
+    assert one == other == RunView.of(swarm_run()).swarm
+    assert (total.hedges, total.taken, total.lost_msat) == (2, 12, 28)
 
 
 def test_without_providers_there_is_nothing_to_show() -> None:

@@ -112,6 +112,18 @@ def test_the_price_is_the_latest_one_seen_and_free_is_a_price() -> None:
     assert record(attempt("fault")).price_msat is None
 
 
+def test_quotes_are_counted_free_ones_too_and_a_settlement_is_none() -> None:
+    seen = record(
+        attempt(price_msat=10),
+        attempt("fault", price_msat=900),
+        attempt(order="free"),
+        attempt("fault"),
+        attempt(why="settlement", price_msat=10, paid_msat=10),
+    )
+    assert seen.quotes == 3
+    assert seen.charged_msat == 10
+
+
 @pytest.mark.parametrize(
     "receipt",
     [

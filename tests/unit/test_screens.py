@@ -38,7 +38,7 @@ from oa_compile.hud.text import (
 )
 from oa_compile.hud.view import RunView
 from oa_compile.money import Rate
-from tests.support.runs import BASELINE, Script, optimize_run, scores, state
+from tests.support.runs import BASELINE, Script, optimize_run, scores, state, swarm_run
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "screens"
 RATE = Rate(Decimal(100_000))
@@ -91,6 +91,7 @@ SCREENS: dict[str, Callable[[], RenderableType]] = {
     "dry_run": lambda: dry_run_screen(FORECAST),
     "dry_run_stopped": lambda: dry_run_screen(STOPPED),
     "run": lambda: run_screen(VIEW, END),
+    "run_swarm": lambda: run_screen(RunView.of(swarm_run()), END),
     "run_empty": lambda: run_screen(RunView(), RunEnd()),
     "loop": lambda: loop_screen(LOOP),
     "candidates": lambda: candidates_screen(VIEW),

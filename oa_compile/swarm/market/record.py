@@ -63,13 +63,14 @@ _KIND = re.compile(r"[a-z][a-z_-]{0,31}")
 class ProviderRecord:
     """What one service provider (`provider`, hex pubkey) has done. Amounts in msat, times in Unix ms.
 
-    `answered` counts all answers, `unused` those of them that came second or were asked for to compare.
-    `failed` counts faults by kind. `refused` requests and attempts cut off by our own death (`cut_off`)
-    say nothing against a provider. `lost_msat` was paid for no answer, and is in `paid_msat` too.
-    `price_msat` is the latest price seen, None before the first.
+    `quotes` counts prices told, free ones among them. `answered` counts all answers, `unused` those of them
+    that came second or were asked for to compare. `failed` counts faults by kind. `refused` requests and
+    attempts cut off by our own death (`cut_off`) say nothing against a provider. `lost_msat` was paid for no
+    answer, and is in `paid_msat` too. `price_msat` is the latest price seen, None before the first.
     """
 
     provider: str
+    quotes: int = 0
     answered: int = 0
     unused: int = 0
     failed: dict[str, int] = field(default_factory=dict)
@@ -99,6 +100,11 @@ class ProviderRecord:
         return sum(price for job, price in self._tab.items() if job not in self._settled)
 
     @property
+    def charged_msat(self) -> int:
+        """What it took: what was paid, fees included, and what is owed still."""
+        return self.paid_msat + self.owed_msat
+
+    @property
     def owed_jobs(self) -> list[str]:
         """Those jobs, oldest journal line first as far as one journal tells."""
         return [job for job in self._tab if job not in self._settled]
@@ -119,6 +125,7 @@ class ProviderRecord:
                 self._settled.update(receipt.settles)
             return
         if receipt.price_msat or receipt.order == "free":
+            self.quotes += 1
             self._price(receipt.price_msat, at)
         if receipt.compared or receipt.disagreed or receipt.why == "audit":
             self._compare(attempt, receipt)
@@ -160,6 +167,7 @@ class ProviderRecord:
     def merge(self, other: ProviderRecord) -> None:
         """Add what another record says of the same provider."""
         for name in (
+            "quotes",
             "answered",
             "unused",
             "refused",
@@ -187,16 +195,15 @@ Records = dict[str, ProviderRecord]
 """Records by hex pubkey."""
 
 
-def take(records: Records, attempt: Attempt, *, at: int) -> ProviderRecord | None:
-    """Count `attempt` (journaled at `at`, Unix ms) in `records`; returns the record it went into, None
+def take(records: Records, attempt: Attempt, *, at: int) -> Receipt | None:
+    """Count `attempt` (journaled at `at`, Unix ms) in `records`; returns the receipt it was counted by, None
     for an attempt of no service provider and for a receipt that makes no sense. Never raises.
     """
     receipt = read_receipt(attempt.receipt)
-    if receipt is None:
-        return None
-    record = records.setdefault(receipt.provider, ProviderRecord(receipt.provider))
-    record._take(attempt, receipt, at=at)
-    return record
+    if receipt is not None:
+        record = records.setdefault(receipt.provider, ProviderRecord(receipt.provider))
+        record._take(attempt, receipt, at=at)
+    return receipt
 
 
 def records_of(lines: Iterable[Line]) -> Records:
