@@ -7,6 +7,7 @@ Owns the error tree and the exit codes; does not format anything for a terminal.
     │   └── SpecError          2  a spec or config that does not hold (carries diagnostics)
     ├── BudgetExhausted        3  a cap was reached
     ├── LaneError              4  a lane or a payment failed; resumable
+    ├── ExecutorError          4  workers kept dying, or their cluster is gone; doing it again may work
     ├── StorageError           4  the disk would not take what must be kept; resumable
     ├── DigestMismatch         5  an artifact, bundle or journal is not what it claims
     ├── Divergence             1  a replay asked for a call that was not recorded
@@ -20,6 +21,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 
 
 class ExitCode(IntEnum):
@@ -64,6 +66,10 @@ class OacompileError(Exception):
         self.message = message
         self.hint = hint
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """As it is, without its constructor: a worker's error reaches whoever gave it the work."""
+        return type(self).__new__, (type(self), *self.args), self.__dict__
+
 
 class UsageError(OacompileError):
     """The command cannot run as asked."""
@@ -91,6 +97,12 @@ class BudgetExhausted(OacompileError):
 
 class LaneError(OacompileError):
     """A lane could not do its work, and retrying inside the run did not help."""
+
+    exit_code = ExitCode.LANE
+
+
+class ExecutorError(OacompileError):
+    """Work could not be finished where it was sent: its workers kept dying, or could not be reached."""
 
     exit_code = ExitCode.LANE
 
