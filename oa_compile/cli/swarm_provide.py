@@ -130,8 +130,8 @@ def provide(
 
 
 def _keys(variable: str, file: Path | None, *, screen: Output) -> Keys:
+    from oa_compile.swarm.key_file import kept_keys
     from oa_compile.swarm.protocol.event import Keys
-    from oa_compile.swarm.provider.provider_home import kept_keys
 
     if variable:
         value = os.environ.get(variable)

@@ -26,6 +26,7 @@ from oa_compile.swarm.customer.payment import Payments, may_come
 from oa_compile.swarm.customer.settlement import Settlements
 from oa_compile.swarm.customer.tab import Tabs, TabTerms
 from oa_compile.swarm.customer.terms import Terms
+from oa_compile.swarm.key_file import kept_keys
 from oa_compile.swarm.lightning.wallet import Payment, Wallet
 from oa_compile.swarm.local_swarm import LocalSwarm, Plan
 from oa_compile.swarm.loop import shared_loop
@@ -34,7 +35,6 @@ from oa_compile.swarm.market.market import Market
 from oa_compile.swarm.market.record import ProviderRecord
 from oa_compile.swarm.protocol.event import Keys
 from oa_compile.swarm.protocol.seal import SealCipher
-from oa_compile.swarm.provider.provider_home import kept_keys
 from oa_compile.swarm.receipt import Receipt
 from oa_compile.swarm.relays.relays import Relays
 

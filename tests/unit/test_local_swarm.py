@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 
 from oa_compile.errors import LaneError, UsageError
+from oa_compile.swarm.key_file import kept_keys, read_keys
 from oa_compile.swarm.local_swarm import LocalSwarm, Plan, up_command
 from oa_compile.swarm.market.census import take_census
 from oa_compile.swarm.protocol.event import Draft, Event, Keys
 from oa_compile.swarm.protocol.nip89 import Handler, draft_handler
-from oa_compile.swarm.provider.provider_home import FolderLock, kept_keys, read_keys
+from oa_compile.swarm.provider.provider_home import FolderLock
 from oa_compile.swarm.relays.network import Filter, Published, Subscription
 from oa_compile.swarm.relays.relay_info import Limits, read_limits
 
