@@ -1,8 +1,9 @@
-"""Episodes: the work on one issue, cut out of a session's steps.
+"""Episodes: the work on one task, cut out of a session as its steps go by.
 
-An episode opens with a claim the tracker granted and closes with the completion of the same issue; a
-completion with no claim before it, or of another issue, completes nothing. A further granted claim ends
-the open episode uncompleted.
+Where the log has an issue tracker, an episode opens with a claim the tracker granted and closes with the
+completion of the same issue: a completion with no claim before it, or of another issue, completes nothing.
+Where the log names its tasks, they bound the episodes. Where there is neither, what the user asked for is the
+task, up to what the user asks next.
 """
 
 from __future__ import annotations
@@ -10,112 +11,212 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import PurePosixPath
+from typing import Any, Literal
 
-from oa_compile.extract.session import Episode, Issue, Place, Session, ToolCall
+import msgspec
 
-EDIT_TOOLS = frozenset({"Edit", "Write", "MultiEdit", "NotebookEdit"})
+from oa_compile.digest import digest_json
+from oa_compile.extract.commands import edited_paths, read_path, todo_items, verification_of
+from oa_compile.extract.records import Finished, Tasked
+from oa_compile.extract.session import Issue, Message, Session, Step, ToolCall, Verification
+
+MAX_KEPT = 64
+"""Of each list an episode keeps; enough for what examples say, whatever the log's length."""
+
 _CREATED = re.compile(r"^Created issue #(\d+)\b")
 _COMMIT = re.compile(r"^\[[\w./-]+(?: \(root-commit\))? ([0-9a-f]{7,40})\] ", re.M)
+_TRACKER = frozenset({"issue_create", "issue_ready", "issue_get", "issue_list"})
+_TITLE_CHARS = 120
+
+Kind = Literal["issue", "task", "prompt"]
+State = Literal["open", "completed", "failed", "abandoned"]
 
 
-@dataclass(slots=True)
-class _Open:
-    number: int
-    issue: Issue | None
-    claimed: Place
-    start: int
-    files: list[str] = field(default_factory=list)
-    commits: list[str] = field(default_factory=list)
+class Episode(msgspec.Struct):
+    """The work on one task, as far as it is known; complete once `state` is not ``open``.
 
-    def close(self, stop: int, *, completed: Place | None) -> Episode:
-        return Episode(
-            self.number,
-            self.issue,
-            self.claimed,
-            completed,
-            tuple(self.files),
-            tuple(self.commits),
-            self.start,
-            stop,
-        )
+    `files` are the files edited, `read` those looked at before the first edit, both relative to the
+    repository and in order; `plan` is the first list of steps the agent wrote; `verifications` are the
+    commands that checked the work. `opened` and `closed` are lines.
+    """
 
+    kind: Kind
+    key: str
+    opened: int
+    issue: Issue | None = None
+    state: State = "open"
+    closed: int | None = None
+    files: list[str] = []
+    read: list[str] = []
+    plan: list[str] = []
+    commits: list[str] = []
+    verifications: list[Verification] = []
+    first_edit: int | None = None
+    last_edit: int | None = None
+    calls: int = 0
+    errors: int = 0
 
-def find_episodes(session: Session) -> tuple[Episode, ...]:
-    """The session's episodes, in order of their claims."""
-    issues: dict[int, Issue] = {}
-    found: list[Episode] = []
-    current: _Open | None = None
-    for index, step in enumerate(session.steps):
-        if not isinstance(step, ToolCall) or not step.worked or step.result is None:
-            continue
-        name, text = step.plain_name, step.result.text
-        _note_issues(step, issues)
-        number = _number(step.arguments.get("number"))
-        if name == "issue_claim" and number is not None and text.startswith("Claimed"):
-            if current is not None:
-                found.append(current.close(index, completed=None))
-            current = _Open(number, issues.get(number), step.place, index)
-        elif current is None:
-            continue
-        elif name == "issue_complete" and number == current.number and text.startswith("Completed"):
-            found.append(current.close(index + 1, completed=step.place))
-            current = None
-        elif name in EDIT_TOOLS:
-            _note_edit(current, step, session.cwd)
-        elif name == "Bash":
-            current.commits += _COMMIT.findall(text)
-    if current is not None:
-        found.append(current.close(len(session.steps), completed=None))
-    return tuple(found)
+    @property
+    def verified(self) -> bool | None:
+        """Whether the last check after the last edit passed; None when nothing was checked since."""
+        since = [v for v in self.verifications if self.last_edit is None or v.line > self.last_edit]
+        return since[-1].passed if since else None
+
+    @property
+    def succeeded(self) -> bool:
+        """Completed in the tracker's or the log's own word; a prompt's work by a commit or a passed check."""
+        if self.kind == "prompt":
+            return bool(self.files) and self.verified is not False and bool(self.commits or self.verified)
+        return self.state == "completed"
+
+    @property
+    def teaches(self) -> bool:
+        """It has a given task's text, at least one edited file, and success."""
+        return self.issue is not None and self.issue.given and bool(self.files) and self.succeeded
 
 
-def relative_path(path: str, cwd: str) -> str | None:
-    """`path` relative to the repository folder `cwd`; None when it lies elsewhere."""
-    given = PurePosixPath(path)
-    if ".." in given.parts:
-        return None
-    if not given.is_absolute():
-        return str(given)
-    if not cwd or not given.is_relative_to(cwd):
-        return None
-    return str(given.relative_to(cwd))
+class Episodes:
+    """The episodes of one thread; told of its steps in order. `current` is the open one."""
 
+    def __init__(self, session: Session) -> None:
+        self.current: Episode | None = None
+        self._session = session
+        self._issues: dict[str, Issue] = {}
 
-def _note_edit(episode: _Open, call: ToolCall, cwd: str) -> None:
-    raw = call.arguments.get("file_path", call.arguments.get("notebook_path"))
-    path = relative_path(raw, cwd) if isinstance(raw, str) else None
-    if path is not None and path not in episode.files:
-        episode.files.append(path)
+    def take(self, step: Step | Tasked | Finished) -> list[Episode]:
+        """What one step closes."""
+        kind = type(step)
+        if kind is ToolCall:
+            return self._take_call(step)
+        if kind is Message:
+            return self._take_prompt(step) if step.role == "user" else []
+        if kind is Tasked:
+            return self._begin("task", step.issue.key, step.issue.line, step.issue)
+        if kind is Finished:
+            state: State = "completed" if step.success else "abandoned" if step.success is None else "failed"
+            return self._end(state, step.line)
+        if kind is Verification and self.current is not None:
+            _keep(self.current.verifications, step)
+        return []
 
+    def close(self) -> list[Episode]:
+        """The session has ended."""
+        return self._end("abandoned", None)
 
-def _note_issues(call: ToolCall, issues: dict[int, Issue]) -> None:
-    text = call.result.text if call.result is not None else ""
-    if call.plain_name == "issue_create":
-        if match := _CREATED.match(text):
-            number = int(match[1])
-            issues.setdefault(number, _issue({**call.arguments, "number": number}, call.place, given=False))
-    elif call.plain_name in {"issue_ready", "issue_get", "issue_list"}:
+    def _take_prompt(self, message: Message) -> list[Episode]:
+        if self.current is not None and self.current.kind != "prompt":
+            return []
+        text = message.text.strip()
+        if not text:
+            return []
+        if self.current is not None and self.current.issue is not None and not self.current.calls:
+            # Nothing was done in between: both are one request.
+            text = f"{self.current.issue.description}\n\n{text}"
+            self.current = None
+        title = text.split("\n", 1)[0][:_TITLE_CHARS]
+        key = digest_json({"task": " ".join(text.split())}).removeprefix("sha256:")[:16]
+        issue = Issue(key, title, text, given=not self._session.thread, line=message.line)
+        return self._begin("prompt", key, message.line, issue)
+
+    def _take_call(self, call: ToolCall) -> list[Episode]:
+        name, current = call.plain_name, self.current
+        if current is not None:
+            current.calls += 1
+            current.errors += call.result is not None and call.result.is_error
+        if not call.worked or call.result is None:
+            if current is not None and (check := verification_of(call)) is not None:
+                _keep(current.verifications, check)
+            return []
+        if name in _TRACKER:
+            self._note_issues(call, name)
+        elif name == "issue_claim":
+            if (number := _number(call.arguments.get("number"))) and call.result.text.startswith("Claimed"):
+                return self._begin("issue", number, call.line, self._issues.get(number))
+        elif name == "issue_complete":
+            number = _number(call.arguments.get("number"))
+            mine = current is not None and current.kind == "issue" and current.key == number
+            if mine and call.result.text.startswith("Completed"):
+                return self._end("completed", call.line)
+        elif current is not None:
+            self._note_work(current, call)
+        return []
+
+    def _note_work(self, episode: Episode, call: ToolCall) -> None:
+        for raw in edited_paths(call):
+            episode.last_edit = call.line
+            episode.first_edit = episode.first_edit or call.line
+            if (path := relative_path(raw, self._session.root)) is not None:
+                _keep(episode.files, path)
+        if episode.first_edit is None and (raw_path := read_path(call)) is not None:
+            if (path := relative_path(raw_path, self._session.root)) is not None:
+                _keep(episode.read, path)
+        if not episode.plan:
+            episode.plan = todo_items(call)[:MAX_KEPT]
+        if (check := verification_of(call)) is not None:
+            _keep(episode.verifications, check)
+        elif call.result is not None and "commit" in str(call.arguments.get("command", "")):
+            for commit in _COMMIT.findall(call.result.text):
+                _keep(episode.commits, commit)
+
+    def _begin(self, kind: Kind, key: str, line: int, issue: Issue | None) -> list[Episode]:
+        # A prompt that led to nothing but a claim was no task of its own.
+        idle = self.current is not None and self.current.kind == "prompt" and not self.current.files
+        ended = [] if idle and kind != "prompt" else self._end("abandoned", line)
+        self.current = Episode(kind, key, line, issue)
+        return ended
+
+    def _end(self, state: State, line: int | None) -> list[Episode]:
+        if self.current is None:
+            return []
+        episode, self.current = self.current, None
+        episode.state, episode.closed = state, line
+        if episode.kind == "prompt" and episode.succeeded:
+            episode.state = "completed"
+        return [episode]
+
+    def _note_issues(self, call: ToolCall, name: str) -> None:
+        text = call.result.text if call.result is not None else ""
+        if name == "issue_create":
+            if match := _CREATED.match(text):
+                issue = _issue({**call.arguments, "number": int(match[1])}, call.line, given=False)
+                if issue is not None:
+                    self._issues.setdefault(issue.key, issue)
+            return
         try:
             body = json.loads(text)
         except (ValueError, RecursionError):
             return  # "No ready issues available" and other prose
         for item in body if isinstance(body, list) else [body]:
-            if isinstance(item, dict) and (number_ := _number(item.get("number"))) is not None:
-                place = call.result.place if call.result is not None else call.place
-                issues[number_] = _issue(item, place, given=True)
+            line = call.result.line if call.result is not None else call.line
+            if isinstance(item, dict) and (issue := _issue(item, line, given=True)) is not None:
+                self._issues[issue.key] = issue
 
 
-def _issue(body: Mapping[str, object], place: Place, *, given: bool) -> Issue:
-    return Issue(
-        number=_number(body.get("number")) or 0,
-        title=str(body.get("title") or ""),
-        description=str(body.get("description") or ""),
-        given=given,
-        place=place,
-    )
+def relative_path(path: str, root: str) -> str | None:
+    """`path` relative to the repository folder `root`; None when it lies elsewhere."""
+    given = PurePosixPath(path)
+    if ".." in given.parts:
+        return None
+    if not given.is_absolute():
+        return str(given)
+    if not root or not given.is_relative_to(root):
+        return None
+    return str(given.relative_to(root))
 
 
-def _number(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+def _keep(items: list[Any], item: Any) -> None:
+    if item not in items and len(items) < MAX_KEPT:
+        items.append(item)
+
+
+def _issue(body: Mapping[str, object], line: int, *, given: bool) -> Issue | None:
+    number = _number(body.get("number"))
+    if not number:
+        return None
+    title, description = str(body.get("title") or ""), str(body.get("description") or "")
+    return Issue(number, title, description, given=given, line=line)
+
+
+def _number(value: object) -> str:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else ""

@@ -1,91 +1,156 @@
-"""Lines of a JSONL log, one at a time: the only place that meets the raw bytes.
+"""Lines of a log, one at a time: the only place that meets a file's bytes.
 
-Owns what counts as a usable line; every other line goes to the tally with its reason. Memory is
-bounded by the longest line that is accepted.
+Owns opening (plain, gzip, zstd), the digest of what was read, and how long a line may be. Memory is bounded
+by the longest line that is accepted. What a line says is its reader's matter.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+import gzip
+import hashlib
+import io
+import itertools
+import zlib
+from collections.abc import Iterable, Iterator
+from typing import IO, Any, NamedTuple
 
-from oa_compile.extract.session import Place
+import msgspec
+import zstandard
+
+from oa_compile.extract.strict import BadJson, parse_object
 from oa_compile.extract.tally import Tally
 
 MAX_LINE_BYTES = 32 * 1024 * 1024
+HEAD_LINES = 20
+"""Lines looked at before a log's format counts as unknown."""
+
+_BLOCK = 1024 * 1024
+_GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 
 
-@dataclass(frozen=True, slots=True)
-class LogLine:
-    """One JSON object of a log."""
+class Line(NamedTuple):
+    """One line of a log, counted from 1, with its line end if it has one."""
 
-    body: dict[str, Any]
-    place: Place
-
-
-class _RefusedError(ValueError):
-    """A line is JSON by the letter and still not to be trusted."""
+    number: int
+    raw: bytes
 
 
-def read_lines(path: Path, *, name: str, tally: Tally) -> Iterator[LogLine]:
-    """The JSON objects of `path`, called `name` in every place. Raises OSError when it cannot be read.
+class Source(io.RawIOBase):
+    """A file's bytes, digested and counted on the way."""
 
-    Left out, with their place: blank lines, lines over `MAX_LINE_BYTES`, invalid UTF-8, a truncated
-    last line, what is not JSON or nested beyond reason, duplicate keys, NaN and infinities, values
-    that are no object.
+    def __init__(self, handle: IO[bytes]) -> None:
+        self._handle = handle
+        self._digest = hashlib.sha256()
+        self.bytes = 0
+
+    @property
+    def digest(self) -> str:
+        """Of all bytes, as ``sha256:<hex>``; reads what nobody has read yet."""
+        while self.read(_BLOCK):
+            pass
+        return f"sha256:{self._digest.hexdigest()}"
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill `buffer`; how many bytes that were."""
+        view = memoryview(buffer).cast("B")
+        data = self._handle.read(len(view))
+        view[: len(data)] = data
+        self._digest.update(data)
+        self.bytes += len(data)
+        return len(data)
+
+
+def read_lines(source: Source, *, tally: Tally) -> Iterator[Line]:
+    """The lines of a log, whatever it is packed in. Raises OSError when it cannot be read.
+
+    A line over `MAX_LINE_BYTES` is left out, and so is the rest of a packed file that is damaged.
     """
+    stream = _unpacked(io.BufferedReader(source, _BLOCK))
     number = 0
-    with path.open("rb") as handle:
-        while raw := handle.readline(MAX_LINE_BYTES):
+    try:
+        while raw := stream.readline(MAX_LINE_BYTES):
             number += 1
-            tally.count("lines_read")
-            place = Place(name, number)
-            ended = raw.endswith(b"\n")
-            if not ended and len(raw) == MAX_LINE_BYTES:
-                _skip_rest(handle)
-                tally.leave_out("line too long", place)
+            if len(raw) == MAX_LINE_BYTES and not raw.endswith(b"\n"):
+                _skip_rest(stream)
+                tally.leave_out("line too long", number)
                 continue
-            try:
-                body = parse_object(raw)
-            except _RefusedError as error:
-                tally.leave_out(str(error), place)
-            except UnicodeDecodeError:
-                tally.leave_out("invalid UTF-8", place)
-            except RecursionError:
-                tally.leave_out("nested too deeply", place)
-            except ValueError:
-                tally.leave_out("not JSON" if ended else "truncated line", place)
-            else:
-                yield LogLine(body, place)
+            yield Line(number, raw)
+    except (EOFError, zlib.error, gzip.BadGzipFile, zstandard.ZstdError):
+        tally.leave_out("packed file that is damaged from here on", number + 1)
+    finally:
+        tally.count("lines_read", number)
 
 
-def parse_object(raw: bytes) -> dict[str, Any]:
-    """The JSON object `raw` holds. Raises ValueError (UnicodeDecodeError, refusals included) or
-    RecursionError.
+def as_lines(head: list[Line], rest: Iterator[Line], *, tally: Tally) -> Iterator[Line]:
+    """`head` and `rest`; or, where they are one JSON document written over several lines, that document as
+    one line (or an array's objects as one line each, by their position).
     """
-    text = raw.decode("utf-8")
-    if not text.strip():
-        raise _RefusedError("blank line")
-    body = json.loads(text, object_pairs_hook=_distinct, parse_constant=_no_constant)
-    if not isinstance(body, dict):
-        raise _RefusedError("not an object")
-    return body
+    if not head or not _begins_document(head):
+        return itertools.chain(head, rest)
+    return _document(itertools.chain(head, rest), tally=tally)
 
 
-def _skip_rest(handle: BinaryIO) -> None:
-    while (piece := handle.readline(MAX_LINE_BYTES)) and not piece.endswith(b"\n"):
+def objects(lines: Iterable[Line], *, tally: Tally) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The JSON object of each line, with the line's number; what is none is left out with its reason."""
+    for number, raw in lines:
+        try:
+            yield number, parse_object(raw)
+        except BadJson as error:
+            tally.leave_out(reason_for(error, raw), number)
+
+
+def reason_for(error: BadJson, raw: bytes) -> str:
+    """Why a line is left out: one without an end that is no JSON was cut short."""
+    return "truncated line" if str(error) == "not JSON" and not raw.endswith(b"\n") else str(error)
+
+
+def _unpacked(stream: io.BufferedReader) -> IO[bytes]:
+    head = stream.peek(4)[:4]
+    if head.startswith(_GZIP):
+        return io.BufferedReader(gzip.GzipFile(fileobj=stream), _BLOCK)  # type: ignore[arg-type]
+    if head == _ZSTD:
+        reader = zstandard.ZstdDecompressor().stream_reader(stream, read_across_frames=True)
+        return io.BufferedReader(reader, _BLOCK)  # type: ignore[arg-type]
+    return stream
+
+
+def _skip_rest(stream: IO[bytes]) -> None:
+    while (piece := stream.readline(MAX_LINE_BYTES)) and not piece.endswith(b"\n"):
         pass
 
 
-def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    body = dict(pairs)
-    if len(body) != len(pairs):
-        raise _RefusedError("duplicate keys")
-    return body
+def _begins_document(head: list[Line]) -> bool:
+    first = head[0].raw.strip()
+    if first[:1] not in {b"{", b"["}:
+        return False
+    if first[:1] == b"{" or not first.endswith(b"]"):
+        try:
+            msgspec.json.decode(first, type=msgspec.Raw)
+        except msgspec.DecodeError:
+            return len(head) > 1 and first in {b"{", b"[", b"[{"}
+        return first[:1] == b"["
+    return True
 
 
-def _no_constant(_name: str) -> NoReturn:
-    raise _RefusedError("NaN or infinity")
+def _document(lines: Iterator[Line], *, tally: Tally) -> Iterator[Line]:
+    parts, size = [], 0
+    for line in lines:
+        size += len(line.raw)
+        if size > MAX_LINE_BYTES:
+            tally.leave_out("document too long", 1)
+            for _ in lines:
+                pass
+            return
+        parts.append(line.raw)
+    raw = b"".join(parts)
+    try:
+        items = msgspec.json.decode(raw, type=list[msgspec.Raw] | msgspec.Raw)
+    except msgspec.DecodeError:
+        yield Line(1, raw)
+        return
+    for number, item in enumerate(items if isinstance(items, list) else [items], start=1):
+        yield Line(number, bytes(item) + b"\n")

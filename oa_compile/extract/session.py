@@ -1,18 +1,22 @@
-"""The session model: what every reader yields and every example maker consumes.
+"""The session model: what every reader's records become and every example maker consumes.
 
-Owns the types. Where they are read from is `readers`' matter, what becomes of them `makers`'.
-Everything knows the file and line it came from, so that an example can name its evidence.
+Owns the types. A session is never whole in memory: its steps come one by one, in the order in which they
+were taken (`extract.assemble`), beside what was known when they were taken (`extract.walk`). Everything
+knows the line it came from, so that an example can name its evidence.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+
+MAX_TEXT_BYTES = 256 * 1024
+"""Of a longer output nothing is kept: it is counted, and its step stays."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Place:
+class Place(NamedTuple):
     """A line of a log; lines count from 1, 0 is the file as a whole."""
 
     file: str
@@ -22,8 +26,7 @@ class Place:
         return f"{self.file}:{self.line}"
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(msgspec.Struct, frozen=True, gc=False):
     """Tokens, summed over unique API messages."""
 
     input_tokens: int = 0
@@ -40,35 +43,57 @@ class Usage:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One text block somebody wrote. `message_id` is the API message's, shared by its blocks."""
+class Message(msgspec.Struct, gc=False):
+    """One text block somebody wrote. `message_id` is the API message's, shared by its blocks; `thread` is
+    the sidechain it belongs to, empty for the main one.
+    """
 
-    role: Literal["user", "assistant"]
+    role: Literal["user", "assistant", "system"]
     text: str
     message_id: str
-    place: Place
+    line: int
+    thread: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class ToolResult:
-    """What a tool gave back, as text; parts that are no text (images) are passed over."""
+class ToolResult(msgspec.Struct, gc=False):
+    """What a tool gave back, kept as the log's bytes until somebody reads it.
 
-    text: str
+    `body` is JSON: a string, or a list of parts of which those with a ``text`` count. `passed_over` says
+    that there was more than is kept (an image, an output over `MAX_TEXT_BYTES`).
+    """
+
+    body: msgspec.Raw | str
     is_error: bool
-    place: Place
+    line: int
+    exit_code: int | None = None
+    passed_over: bool = False
+
+    @property
+    def text(self) -> str:
+        """The output as text; decoded at every call, so keep it where it is needed twice."""
+        body = self.body
+        return body if isinstance(body, str) else text_of(body)
 
 
-@dataclass(frozen=True, slots=True)
-class ToolCall:
+class ToolCall(msgspec.Struct):
     """One tool call with its result, if the log has it. `name` is as the agent's tools call it."""
 
     id: str
     name: str
-    arguments: Mapping[str, Any]
+    body: msgspec.Raw | dict[str, Any]
     message_id: str
-    place: Place
+    line: int
+    thread: str = ""
     result: ToolResult | None = None
+    parsed: dict[str, Any] | None = None
+
+    @property
+    def arguments(self) -> Mapping[str, Any]:
+        """What the tool was called with; parsed when it is first asked for."""
+        if self.parsed is None:
+            body = self.body
+            self.parsed = body if isinstance(body, dict) else _object(body)
+        return self.parsed
 
     @property
     def worked(self) -> bool:
@@ -81,84 +106,122 @@ class ToolCall:
         return self.name.rsplit("__", 1)[-1] if self.name.startswith("mcp__") else self.name
 
 
-Step = Message | ToolCall
+class Verification(msgspec.Struct):
+    """A command that was run to see whether the work holds, and what it showed. Logs that tell it as such
+    give it as a step; of others it is found among the tool calls (`extract.commands`).
+    """
+
+    command: str
+    passed: bool
+    output: str
+    line: int
+    kind: Literal["test", "build", "lint", "other"] = "other"
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """One query's end as the log tells it; a resumed session has several."""
-
-    status: str
-    is_error: bool
-    turns: int
-    cost_usd: float
-    place: Place
-
-
-@dataclass(frozen=True, slots=True)
-class RuntimeEvent:
+class RuntimeEvent(msgspec.Struct):
     """One event of a runtime that logs decisions, not messages (the seed's event JSONL)."""
 
     event_type: str
     success: bool
-    context: Mapping[str, Any]
-    output: Mapping[str, Any]
-    place: Place
+    context: dict[str, Any]
+    output: dict[str, Any]
+    line: int
 
 
-@dataclass(frozen=True, slots=True)
-class Issue:
-    """The text of an issue. `given` is False when the agent only wrote it itself (``issue_create``):
-    such a text is the agent's idea, not a task it was handed.
+Step = Message | ToolCall | Verification | RuntimeEvent
+
+
+class Outcome(msgspec.Struct):
+    """One query's end as the log tells it; a resumed session has several."""
+
+    status: str
+    is_error: bool
+    line: int
+    turns: int = 0
+    cost_usd: float = 0.0
+
+
+class Issue(msgspec.Struct, frozen=True):
+    """The text of a task. `given` is False when the agent only wrote it itself (``issue_create``): such a
+    text is the agent's idea, not a task it was handed. `key` names it within its repository.
     """
 
-    number: int
+    key: str
     title: str
     description: str
     given: bool
-    place: Place
+    line: int
 
 
-@dataclass(frozen=True, slots=True)
-class Episode:
-    """The work on one issue, from its claim to its own completion.
+class Session(msgspec.Struct):
+    """One thread of an agent's session: what the log says of it as a whole.
 
-    `files` are the files edited in between, relative to the session's folder, in order of the first
-    edit; `start` and `stop` index the session's steps.
+    It is filled while its steps are read: `usage`, `outcomes` and the counts are complete at its end.
+    `about` is what the log says of its own making, `thread` names a sidechain.
     """
-
-    number: int
-    issue: Issue | None
-    claimed: Place
-    completed: Place | None
-    files: tuple[str, ...]
-    commits: tuple[str, ...]
-    start: int
-    stop: int
-
-    @property
-    def teaches(self) -> bool:
-        """The episode has a given issue text, at least one edited file, and was completed."""
-        return self.issue is not None and self.issue.given and bool(self.files) and self.completed is not None
-
-
-@dataclass(frozen=True, slots=True)
-class Session:
-    """One agent session. `about` is what the log says of its own making."""
 
     id: str
     format: str
     file: str
+    thread: str = ""
     cwd: str = ""
     agent: str = ""
     about: str = ""
-    steps: tuple[Step, ...] = ()
-    events: tuple[RuntimeEvent, ...] = ()
-    usage: Usage = field(default_factory=Usage)
-    outcomes: tuple[Outcome, ...] = ()
+    repository: str = ""
+    branch: str = ""
+    tools: tuple[str, ...] = ()
+    usage: Usage = Usage()
+    outcomes: list[Outcome] = []
     compactions: int = 0
+    resumptions: int = 0
+    calls: int = 0
 
     @property
-    def calls(self) -> tuple[ToolCall, ...]:
-        """The tool calls, in order, each once."""
-        return tuple(step for step in self.steps if isinstance(step, ToolCall))
+    def root(self) -> str:
+        """The repository's folder, as far as the log tells."""
+        return root_of(self.cwd)
+
+    def place(self, line: int) -> Place:
+        """A line of this session's log."""
+        return Place(self.file, line)
+
+
+_WORKSPACES = frozenset({"code", "src", "projects", "repos", "work", "git", "dev", "workspace", "workspaces"})
+
+
+def root_of(cwd: str) -> str:
+    """The folder of the repository that `cwd` lies in: what stands behind a usual workspace folder, else
+    `cwd` itself. A guess, but the same one whatever else is read.
+    """
+    parts = cwd.rstrip("/").split("/")
+    for index, part in enumerate(parts[:-1]):
+        if part.lower() in _WORKSPACES:
+            return "/".join(parts[: index + 2])
+    return cwd.rstrip("/")
+
+
+def repository_of(cwd: str) -> str:
+    """A name for the repository that `cwd` lies in."""
+    return root_of(cwd.replace("\\", "/")).rsplit("/", 1)[-1]
+
+
+def text_of(body: msgspec.Raw) -> str:
+    """The text of a tool result's JSON; parts that are no text are passed over, and so is what is no JSON."""
+    try:
+        content = msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError):
+        return ""
+    if isinstance(content, str):
+        return content
+    parts = content if isinstance(content, list) else []
+    return "\n".join(
+        part["text"] for part in parts if isinstance(part, dict) and isinstance(part.get("text"), str)
+    )
+
+
+def _object(body: msgspec.Raw) -> dict[str, Any]:
+    try:
+        content = msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}

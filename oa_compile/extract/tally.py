@@ -1,4 +1,4 @@
-"""The tally: everything that was counted, left out or replaced while extracting.
+"""The tally: everything that was counted, left out or replaced while reading one log.
 
 Nothing is dropped silently: whoever passes something over tells the tally why and where.
 """
@@ -14,8 +14,12 @@ from oa_compile.extract.session import Place
 
 @dataclass(slots=True)
 class Tally:
-    """Counters of one extraction; filled by readers, makers and redaction."""
+    """Counters of one log, filled by readers, makers and redaction; of several once they are added up.
 
+    `file` is the log's name in every place it tells.
+    """
+
+    file: str = ""
     counts: Counter[str] = field(default_factory=Counter)
     redacted: Counter[str] = field(default_factory=Counter)
     _left_out: Counter[str] = field(default_factory=Counter)
@@ -25,10 +29,19 @@ class Tally:
         """Add to a counter of the card's `counts`."""
         self.counts[name] += amount
 
-    def leave_out(self, reason: str, place: Place) -> None:
-        """Something at `place` is not used, for `reason` (a fixed phrase: reasons are grouped)."""
+    def leave_out(self, reason: str, line: int) -> None:
+        """Something in `line` is not used, for `reason` (a fixed phrase: reasons are grouped)."""
         self._left_out[reason] += 1
-        self._first.setdefault(reason, place)
+        if reason not in self._first:
+            self._first[reason] = Place(self.file, line)
+
+    def add(self, other: Tally) -> None:
+        """Take in another log's; of two first places the one added first stays."""
+        self.counts.update(other.counts)
+        self.redacted.update(other.redacted)
+        self._left_out.update(other._left_out)
+        for reason, place in other._first.items():
+            self._first.setdefault(reason, place)
 
     def left_out(self) -> tuple[LeftOut, ...]:
         """All reasons, most frequent first, each with its count and the first place."""

@@ -9,25 +9,35 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from oa_compile.extract.drafts import Draft
-from oa_compile.extract.session import Session
+from oa_compile.extract.session import RuntimeEvent
 from oa_compile.extract.tally import Tally
+from oa_compile.extract.walk import Moment, Scene
 from oa_compile.spec.program import ExtractSpec
 
 RENAMED = {"repo_summary": "repository_summary", "issue": "issue_description"}
 
 
-def make(session: Session, *, spec: ExtractSpec, tally: Tally) -> Iterator[Draft]:
+class Event:
     """One draft for each successful event of the type the spec asks for (any type when it names none)."""
-    for event in session.events:
-        tally.count("events")
-        if spec.event_type and event.event_type != spec.event_type:
-            tally.leave_out("event of another type", event.place)
-        elif not event.success:
-            tally.leave_out("event of a failure", event.place)
+
+    def __init__(self, spec: ExtractSpec, tally: Tally) -> None:
+        self._type = spec.event_type
+        self._tally = tally
+
+    def take(self, scene: Scene, moment: Moment) -> Iterator[Draft]:
+        """An event is whole in itself."""
+        del scene
+        if not isinstance(moment, RuntimeEvent):
+            return
+        self._tally.count("events")
+        if self._type and moment.event_type != self._type:
+            self._tally.leave_out("event of another type", moment.line)
+        elif not moment.success:
+            self._tally.leave_out("event of a failure", moment.line)
         else:
             yield Draft(
-                inputs={RENAMED.get(name, name): value for name, value in event.context.items()},
-                outputs={f"expected_{name}": value for name, value in event.output.items()},
-                place=event.place,
-                evidence={"event_type": event.event_type},
+                inputs={RENAMED.get(name, name): value for name, value in moment.context.items()},
+                outputs={f"expected_{name}": value for name, value in moment.output.items()},
+                line=moment.line,
+                evidence={"event_type": moment.event_type},
             )

@@ -1,6 +1,6 @@
 """Maker of planning examples: the text of an issue, and the files that solving it took.
 
-Only episodes that were completed, edited something, and whose issue was handed to the agent teach.
+Only episodes that succeeded, edited something, and whose task was handed to the agent teach.
 """
 
 from __future__ import annotations
@@ -8,39 +8,47 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from oa_compile.extract.drafts import Draft
-from oa_compile.extract.episodes import find_episodes
-from oa_compile.extract.session import Episode, Session
+from oa_compile.extract.episodes import Episode
 from oa_compile.extract.tally import Tally
+from oa_compile.extract.walk import Moment, Scene
 from oa_compile.spec.program import ExtractSpec
 
 
-def make(session: Session, *, spec: ExtractSpec, tally: Tally) -> Iterator[Draft]:
+class Planning:
     """One draft for each episode that teaches."""
-    del spec
-    for episode in find_episodes(session):
-        tally.count("episodes")
-        if (reason := _why_not(episode)) is not None or episode.issue is None:
-            tally.leave_out(reason or "episode without issue text", episode.claimed)
-            continue
-        title, description = episode.issue.title.strip(), episode.issue.description.strip()
+
+    def __init__(self, spec: ExtractSpec, tally: Tally) -> None:
+        del spec
+        self._tally = tally
+
+    def take(self, scene: Scene, moment: Moment) -> Iterator[Draft]:
+        """A plan is known to have been good when its episode closes."""
+        if not isinstance(moment, Episode):
+            return
+        self._tally.count("episodes")
+        issue = moment.issue
+        if (reason := _why_not(moment)) is not None or issue is None:
+            self._tally.leave_out(reason or "episode without issue text", moment.opened)
+            return
+        title, description = issue.title.strip(), issue.description.strip()
         yield Draft(
             inputs={
                 "issue_description": f"{title}\n\n{description}".strip(),
                 "issue_title": title,
             },
-            outputs={"files_to_modify": list(episode.files)},
-            place=episode.completed or episode.claimed,
+            outputs={"files_to_modify": list(moment.files)},
+            line=moment.closed or moment.opened,
             evidence={
-                "issue": episode.number,
-                "claimed_at": str(episode.claimed),
-                "issue_at": str(episode.issue.place),
-                "commits": list(episode.commits),
+                "issue": moment.key,
+                "claimed_at": str(scene.session.place(moment.opened)),
+                "issue_at": str(scene.session.place(issue.line)),
+                "commits": list(moment.commits),
             },
         )
 
 
 def _why_not(episode: Episode) -> str | None:
-    if episode.completed is None:
+    if not episode.succeeded:
         return "episode not completed"
     if episode.issue is None:
         return "episode without issue text"

@@ -11,8 +11,9 @@ import re
 from collections.abc import Iterator
 
 from oa_compile.extract.drafts import Draft
-from oa_compile.extract.session import Message, Session, ToolCall
+from oa_compile.extract.session import Message, ToolCall
 from oa_compile.extract.tally import Tally
+from oa_compile.extract.walk import Moment, Scene
 from oa_compile.spec.program import ExtractSpec
 
 TOOLS = {
@@ -32,26 +33,34 @@ _SENTENCE_END = re.compile(r"(?<=[.!?:])\s+(?=\S)")
 _FENCED = re.compile(r"```.*?(?:```|\Z)", re.DOTALL)
 
 
-def make(session: Session, *, spec: ExtractSpec, tally: Tally) -> Iterator[Draft]:
+class ToolSelection:
     """One draft for each call that a text announced and that worked."""
-    del spec
-    said: Message | None = None
-    for step in session.steps:
-        if isinstance(step, Message):
-            said = step if step.role == "assistant" else None
-            continue
-        announced, said = said, None
-        tool = TOOLS.get(step.name)
+
+    def __init__(self, spec: ExtractSpec, tally: Tally) -> None:
+        del spec
+        self._tally = tally
+        self._said: Message | None = None
+
+    def take(self, scene: Scene, moment: Moment) -> Iterator[Draft]:
+        """A text waits for the call it announces."""
+        if isinstance(moment, Message):
+            self._said = moment if moment.role == "assistant" else None
+        if not isinstance(moment, ToolCall):
+            return
+        announced, self._said = self._said, None
+        tool = TOOLS.get(moment.name)
         if tool is None:
-            tally.leave_out("call of another tool", step.place)
+            self._tally.leave_out("call of another tool", moment.line)
         elif announced is None:
-            tally.leave_out("call without a thought before it", step.place)
-        elif not step.worked:
-            tally.leave_out("call failed" if step.result else "call without a result", step.place)
+            self._tally.leave_out("call without a thought before it", moment.line)
+        elif not moment.worked:
+            self._tally.leave_out("call failed" if moment.result else "call without a result", moment.line)
         elif not (thought := last_sentences(announced.text)):
-            tally.leave_out("thought without words", step.place)
+            self._tally.leave_out("thought without words", moment.line)
         else:
-            yield Draft({"thought": thought}, {"tool": tool}, step.place, _evidence(step, announced))
+            said_at = str(scene.session.place(announced.line))
+            evidence = {"call": moment.id, "tool_name": moment.name, "said_at": said_at}
+            yield Draft({"thought": thought}, {"tool": tool}, moment.line, evidence)
 
 
 def last_sentences(text: str, *, limit: int = MAX_CHARS) -> str:
@@ -70,7 +79,3 @@ def last_sentences(text: str, *, limit: int = MAX_CHARS) -> str:
     tail = flat[-limit:]
     cut = tail.find(" ")
     return tail if len(flat) <= limit or cut < 0 else tail[cut + 1 :]
-
-
-def _evidence(call: ToolCall, said: Message) -> dict[str, str]:
-    return {"call": call.id, "tool_name": call.name, "said_at": str(said.place)}

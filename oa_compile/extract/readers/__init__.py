@@ -6,17 +6,14 @@ in the shared suite (``tests/contract/test_readers.py``).
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
-from oa_compile.extract.lines import LogLine
-from oa_compile.extract.readers import autopilot, events
-from oa_compile.extract.session import Session
+from oa_compile.extract.lines import Line
+from oa_compile.extract.readers import autopilot, claude_code, events
+from oa_compile.extract.records import Record
+from oa_compile.extract.strict import BadJson, parse_object
 from oa_compile.extract.tally import Tally
-
-SNIFF_LINES = 20
-"""Usable lines looked at before a log's format counts as unknown."""
 
 
 class Reader(Protocol):
@@ -25,24 +22,26 @@ class Reader(Protocol):
     FORMAT: str
     """The format's name in cards and sessions."""
 
-    def sniff(self, body: Mapping[str, Any]) -> bool:
-        """Whether a line with this object can only be of this format."""
+    def sniff(self, body: Mapping[str, Any], raw: bytes) -> bool:
+        """Whether this line can only be of this format. `body` is its JSON object, empty when it is none."""
 
-    def read(self, lines: Iterable[LogLine], *, tally: Tally) -> Iterator[Session]:
-        """The sessions of one log, in order, taking lines one by one. Never raises for bad content:
-        what cannot be used goes to the tally, and the rest is used.
+    def read(self, lines: Iterable[Line], *, tally: Tally) -> Iterator[Record]:
+        """What each line says, in order, taking lines one by one. Never raises for bad content: what
+        cannot be used goes to the tally, and the rest is used.
         """
 
 
-READERS: dict[str, Reader] = {reader.FORMAT: reader for reader in (autopilot, events)}
+READERS: dict[str, Reader] = {reader.FORMAT: reader for reader in (autopilot, claude_code, events)}
 
 
-def sniff(lines: Iterator[LogLine]) -> tuple[Reader | None, Iterator[LogLine]]:
-    """The reader of a log (None if no line of its first ones is known) and all its lines."""
-    head: list[LogLine] = []
-    for line in itertools.islice(lines, SNIFF_LINES):
-        head.append(line)
+def sniff(head: Sequence[Line]) -> Reader | None:
+    """The reader of a log that begins with these lines; None if none of them is known."""
+    for line in head:
+        try:
+            body = parse_object(line.raw)
+        except BadJson:
+            body = {}
         for reader in READERS.values():
-            if reader.sniff(line.body):
-                return reader, itertools.chain(head, lines)
-    return None, itertools.chain(head, lines)
+            if reader.sniff(body, line.raw):
+                return reader
+    return None

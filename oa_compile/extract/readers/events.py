@@ -9,31 +9,25 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from oa_compile.extract.lines import LogLine
-from oa_compile.extract.session import RuntimeEvent, Session
+from oa_compile.extract.lines import Line, objects
+from oa_compile.extract.records import Record
+from oa_compile.extract.session import RuntimeEvent
 from oa_compile.extract.tally import Tally
 
 FORMAT = "events"
 
 
-def sniff(body: Mapping[str, Any]) -> bool:
+def sniff(body: Mapping[str, Any], _raw: bytes) -> bool:
     """An event names its type and has a context."""
     return isinstance(body.get("event_type"), str) and isinstance(body.get("context"), dict)
 
 
-def read(lines: Iterable[LogLine], *, tally: Tally) -> Iterator[Session]:
-    """One session with every well-formed event."""
-    found: list[RuntimeEvent] = []
-    for line in lines:
-        body = line.body
-        if not sniff(body):
-            tally.leave_out("unknown line type", line.place)
+def read(lines: Iterable[Line], *, tally: Tally) -> Iterator[Record]:
+    """Every well-formed event."""
+    for line, body in objects(lines, tally=tally):
+        if not sniff(body, b""):
+            tally.leave_out("unknown line type", line)
         elif not isinstance(body.get("success"), bool) or not isinstance(body.get("output"), dict):
-            tally.leave_out("event without success or output", line.place)
+            tally.leave_out("event without success or output", line)
         else:
-            found.append(
-                RuntimeEvent(body["event_type"], body["success"], body["context"], body["output"], line.place)
-            )
-    if found:
-        file = found[0].place.file
-        yield Session(id=file, format=FORMAT, file=file, events=tuple(found))
+            yield RuntimeEvent(body["event_type"], body["success"], body["context"], body["output"], line)
