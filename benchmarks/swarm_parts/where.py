@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from oa_compile.journal import Journal
-from oa_compile.lanes.calls import Calls
+from oa_compile.lanes.account import Accounts
 from oa_compile.swarm.customer import customer
 from oa_compile.swarm.lightning.cln import ClnWallet
 from oa_compile.swarm.protocol.event import Keys
@@ -88,7 +88,7 @@ def _timing() -> Iterator[dict[str, list[float]]]:
             ("sign", Keys, "sign"),
             ("verify", customer, "verify"),
             ("line", Journal, "append"),
-            ("intent", Calls, "intend"),
+            ("intent", Accounts, "intend"),
             ("pay", ClnWallet, "pay"),
         ):
             whole = getattr(owner, attribute)

@@ -178,7 +178,7 @@ def _journaled(
         journal.append(started, sync=True)
         ledger = Ledger(caps, elapsed=lambda: time.monotonic() - begun)
         calls = Calls(journal=journal, ledger=ledger, recording=Recording())
-        lane.take_up(RunBooks(calls, (), lane=lane.name, stage="compile"))
+        lane.take_up(RunBooks(calls.accounts, (), lane=lane.name, stage="compile"))
         with _finishing(journal, RunFinished):
             try:
                 return calls.complete(

@@ -8,8 +8,7 @@ from typing import Any
 
 from oa_compile.chat import ChatRequest
 from oa_compile.events import AnyEvent, Attempt, PaymentIntended, Stage
-from oa_compile.lanes.account import OpenAttempt, RunAccount
-from oa_compile.lanes.calls import Calls
+from oa_compile.lanes.account import Accounts, OpenAttempt, RunAccount
 from oa_compile.lanes.lane import Quote, Spent
 from oa_compile.ledger import Hold
 from oa_compile.swarm.customer.attempt import Intent
@@ -33,21 +32,21 @@ def intent_of(event: PaymentIntended) -> Intent:
 class LeftOpen:
     """Fulfils lanes.lane.Left."""
 
-    desk: Calls
+    accounts: Accounts
     hold: Hold
     intent: Intent
     written: float
 
     def lost(self, spent: Spent) -> None:
-        self.desk.end_left(self.hold, spent)
+        self.accounts.end_left(self.hold, spent)
 
 
 class RunBooks:
     """Fulfils lanes.lane.Books for one lane."""
 
-    def __init__(self, calls: Calls, history: Iterable[AnyEvent], *, lane: str, stage: Stage) -> None:
+    def __init__(self, accounts: Accounts, history: Iterable[AnyEvent], *, lane: str, stage: Stage) -> None:
         """`stage` is where payments that are no call count."""
-        self._calls = calls
+        self._accounts = accounts
         self._history = history
         self._lane = lane
         self._stage: Stage = stage
@@ -71,5 +70,5 @@ class RunBooks:
         return [event.payment_hash for event in self._history if isinstance(event, PaymentIntended)]
 
     def settlement(self, lane: str, key: str, quote: Quote) -> OpenAttempt:
-        account = RunAccount(self._calls, key, ChatRequest(()), self._stage, "task", calls=0)
+        account = RunAccount(self._accounts, key, ChatRequest(()), self._stage, "task", calls=0)
         return account.attempt(lane, quote, wait=False)

@@ -1,7 +1,7 @@
 """The desk every LM call of a run passes: once, in one order, for every lane.
 
-Look-up in the journal, single flight, reservation, the lane's attempt, settlement, the event. Owns
-the order and the stop switch; lanes own sending, the ledger owns the caps, the journal the truth.
+Look-up in the journal, single flight, the lane's attempts, the answer filed. Owns the order; accounts own
+what becomes of an attempt, lanes sending, the journal the truth.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ import msgspec
 from oa_compile import held
 from oa_compile.chat import ChatAnswer, ChatRequest
 from oa_compile.digest import PREFIX
-from oa_compile.errors import BudgetExhausted, Interrupted, LaneError, OacompileError, StopRun
-from oa_compile.events import Attempt, Borrowed, GaveUp, PaymentIntended, Reserved, Role, Stage
-from oa_compile.journal import Journal, JournalWriteError
-from oa_compile.lanes.account import OpenAttempt, RunAccount
-from oa_compile.lanes.lane import FATAL, Lane, LaneFault, Quote, RequestRefused, Spent
+from oa_compile.errors import Interrupted, OacompileError, StopRun
+from oa_compile.events import Attempt, Borrowed, GaveUp, Role, Stage
+from oa_compile.journal import Journal
+from oa_compile.lanes.account import Accounts, RunAccount
+from oa_compile.lanes.lane import FATAL, Lane, LaneFault, RequestRefused
 from oa_compile.lanes.recorded import Recorded, Recording
-from oa_compile.ledger import Hold, Ledger
-from oa_compile.swarm.customer.attempt import Intent
+from oa_compile.lanes.stop import StopSwitch
+from oa_compile.ledger import Ledger
 
 _key_encoder = msgspec.json.Encoder(order="sorted")
 
@@ -78,15 +78,13 @@ class Calls:
         """`borrowed` are another run's answers, written to this journal when they are used.
         `replay_faults` raises recorded faults again (strict replay); else such calls are made anew.
         """
-        self._journal = journal
-        self._ledger = ledger
+        self.switch = StopSwitch(ledger)
+        self.accounts = Accounts(journal=journal, ledger=ledger, switch=self.switch, settled=self._settled)
         self._recording = recording
         self._borrowed = borrowed
         self._replay_faults = replay_faults
         self._lock = threading.Lock()
         self._flights: dict[str, _Flight] = {}
-        self._stopped = threading.Event()
-        self._stop_error: OacompileError | None = None
         self.tally = Tally()
         self.on_saved: Callable[[], None] = lambda: None
         self.tolerates_faults: Callable[[], bool] = lambda: True
@@ -102,7 +100,7 @@ class Calls:
         given up, RequestRefused when the request itself cannot be served.
         """
         key = call_key(lane.identity, request, rollout=rollout, sample=sample)
-        self._check_stopped()
+        self.switch.check()
         recorded = self._known(key)
         if recorded is not None:
             return self._from_journal(recorded)
@@ -112,7 +110,7 @@ class Calls:
         if leading is not flight:
             return self._follow(leading, key)
         try:
-            account = RunAccount(self, key, request, stage, role)
+            account = RunAccount(self.accounts, key, request, stage, role)
             # An identical call may have ended since the first look: it filed its answer before it left.
             taken = self._known(key) or self._take_over(account, lane)
             flight.answer = self._from_journal(taken) if taken else self._lead(account, lane)
@@ -157,7 +155,7 @@ class Calls:
             message=found.message,
             msat=found.msat,
         )
-        self._append(event)
+        self.accounts.append(event)
         with self._lock:
             self._recording.add(event)
         return found
@@ -183,7 +181,7 @@ class Calls:
         except LaneFault as fault:
             if fault.kind in FATAL or not self.tolerates_faults():
                 raise self.stop(fault) from fault
-            self._append(
+            self.accounts.append(
                 GaveUp(key=account.key, request=account.request, fault=fault.kind, message=fault.message)
             )
             self._count_fault(fault)
@@ -199,155 +197,25 @@ class Calls:
             self.tally.faults += 1
             self.tally.fault_kinds.append(fault.kind)
 
-    # -- what accounts call ----------------------------------------------------------------------
-
-    def begin_attempt(
-        self, account: RunAccount, lane: str, quote: Quote, *, wait: bool = True
-    ) -> OpenAttempt:
-        """Reserve and write the reservation, before anything is sent. What is no call (`account.calls` is 0)
-        pays for answers that are there already: a run that ended at a cap, or was interrupted, still does.
-        """
-        self._check_stopped(owed=not account.calls)
-        hold = self._ledger.reserve(
-            key=account.key,
-            lane=lane,
-            stage=account.stage,
-            role=account.role,
-            msat=quote.msat,
-            tokens=quote.tokens,
-            calls=account.calls,
-            wait=wait,
-        )
-        try:
-            # The run may have ended while this call waited for room.
-            self._check_stopped(owed=not account.calls)
-            self._append(
-                Reserved(
-                    hold=hold.number,
-                    key=hold.key,
-                    lane=lane,
-                    stage=hold.stage,
-                    role=hold.role,
-                    msat=hold.msat,
-                    tokens=hold.tokens,
-                    calls=hold.calls,
-                )
-            )
-        except StopRun:
-            self._ledger.release(hold)
-            raise
-        return OpenAttempt(self, hold, account.request, time.monotonic())
-
-    def end_attempt(
-        self,
-        attempt: OpenAttempt,
-        outcome: str,
-        *,
-        msat: int = 0,
-        tokens: int = 0,
-        answer: ChatAnswer | None = None,
-        fault: str = "",
-        message: str = "",
-        receipt: dict[str, object] | None = None,
-    ) -> None:
-        """Write what became of an attempt, then settle its hold."""
-        hold = attempt.hold
-        event = Attempt(
-            hold=hold.number,
-            key=hold.key,
-            lane=hold.lane,
-            stage=hold.stage,
-            role=hold.role,
-            outcome=outcome,  # type: ignore[arg-type]
-            msat=msat,
-            tokens=tokens,
-            calls=hold.calls,
-            latency_ms=round((time.monotonic() - attempt.started) * 1000),
-            request=attempt.request if hold.calls else None,
-            answer=answer,
-            fault=fault,
-            message=message,
-            receipt=receipt or {},
-        )
-        self._append(event)
-        kept_ceiling = self._ledger.settle(hold, msat=msat, tokens=tokens)
+    def _settled(self, event: Attempt) -> None:
         held.await_free(self._lock)
         with self._lock:
-            self.tally.made += hold.calls
-            self.tally.msat += msat
-            self.tally.worth += msat
-            if outcome in {"ok", "refused"}:
+            self.tally.made += event.calls
+            self.tally.msat += event.msat
+            self.tally.worth += event.msat
+            if event.outcome in {"ok", "refused"}:
                 self._recording.add(event)
-        if not kept_ceiling:
-            raise self.stop(
-                LaneError(
-                    f"lane `{hold.lane}` charged {msat} msat and {tokens} tokens, above its own ceiling of "
-                    f"{hold.msat} msat and {hold.tokens} tokens",
-                    hint="set the lane's [price] to what the provider really charges",
-                )
-            )
-
-    def pend(self, hold: Hold) -> None:
-        """Nobody knows when that attempt ends: it counts as spent until then."""
-        self._ledger.pend(hold)
-
-    def end_left(self, hold: Hold, spent: Spent) -> Attempt:
-        """Write what became of an attempt of a process that died, then settle its hold."""
-        event = Attempt(
-            hold=hold.number,
-            key=hold.key,
-            lane=hold.lane,
-            stage=hold.stage,
-            role=hold.role,
-            outcome="lost",
-            msat=spent.msat,
-            tokens=spent.tokens,
-            calls=hold.calls,
-            message="the process died before the answer was journaled",
-            receipt=dict(spent.receipt),
-        )
-        self._journal.append(event)
-        self._ledger.settle(hold, msat=spent.msat, tokens=spent.tokens)
-        return event
-
-    def intend(self, hold: Hold, intent: Intent) -> None:
-        """Put an intent to pay on the disk."""
-        self._append(
-            PaymentIntended(
-                hold=hold.number,
-                payment_hash=intent.payment_hash,
-                bolt11=intent.bolt11,
-                msat=intent.msat,
-                max_fee_msat=intent.max_fee_msat,
-                wallet=intent.wallet,
-                provider=intent.provider,
-                job=intent.job,
-                settles=list(intent.settles),
-            ),
-            sync=True,
-        )
-
-    def pause(self, seconds: float) -> None:
-        """Wait before a retry; StopRun as soon as the run stops."""
-        self._stopped.wait(seconds)
-        self._check_stopped()
 
     # -- stopping --------------------------------------------------------------------------------
 
     def stop(self, error: OacompileError) -> StopRun:
         """Refuse every further call with `error` (the first one given stays). Returns what to raise."""
-        with self._lock:
-            if self._stop_error is None:
-                self._stop_error = error
-            self._stopped.set()
-            stop = StopRun(self._stop_error)
-        self._ledger.stop_waiting()
-        return stop
+        return self.switch.stop(error)
 
     @property
     def stopped_by(self) -> OacompileError | None:
         """The error that stopped the run, if one did."""
-        return self._stop_error
+        return self.switch.error
 
     def interrupt(self) -> None:
         """Stop because the user asked; calls under way may still settle."""
@@ -362,20 +230,3 @@ class Calls:
                     return False
                 flight.under_way.release()
         return True
-
-    @property
-    def pays_debts(self) -> bool:
-        """Whether what is owed can be paid still: not when something broke."""
-        return self._stop_error is None or isinstance(self._stop_error, BudgetExhausted | Interrupted)
-
-    def _check_stopped(self, *, owed: bool = False) -> None:
-        if self._stop_error is not None and not (owed and self.pays_debts):
-            raise StopRun(self._stop_error)
-
-    def _append(
-        self, event: Reserved | PaymentIntended | Attempt | GaveUp | Borrowed, *, sync: bool = False
-    ) -> None:
-        try:
-            self._journal.append(event, sync=sync)
-        except JournalWriteError as error:
-            raise self.stop(error) from error

@@ -161,7 +161,7 @@ class Runtime:
         self._books: dict[str, RunBooks] = {}
         for lane in self.lanes.values():
             if isinstance(lane, Payer):
-                self._books[lane.name] = RunBooks(self.calls, history, lane=lane.name, stage=stage)
+                self._books[lane.name] = RunBooks(self.calls.accounts, history, lane=lane.name, stage=stage)
                 lane.take_up(self._books[lane.name])
         self._settle_abandoned(lines)
 
@@ -204,9 +204,9 @@ class Runtime:
                 spent = lane.reconcile(intent, written=written)
                 if spent is None:
                     self.ledger.pend(hold)
-                    self._books[hold.lane].leave(LeftOpen(self.calls, hold, intent, written))
+                    self._books[hold.lane].leave(LeftOpen(self.calls.accounts, hold, intent, written))
             if spent is not None:
-                self.history.append(self.calls.end_left(hold, spent))
+                self.history.append(self.calls.accounts.end_left(hold, spent))
 
     def _warn(self, warning: CapWarning) -> None:
         money = warning.cap.endswith(".msat")
@@ -248,7 +248,7 @@ class Runtime:
                 closing.callback(lane.close)
             self.calls.wait_idle(SETTLED_WITHIN)
             for lane in self.lanes.values():
-                if isinstance(lane, Payer) and self.calls.pays_debts:
+                if isinstance(lane, Payer) and self.calls.switch.pays_debts:
                     lane.settle()
 
 

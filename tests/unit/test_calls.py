@@ -589,7 +589,7 @@ def test_a_pause_ends_when_the_run_does(desk: Desk) -> None:
 
     def pause() -> None:
         barrier.wait()
-        desk.calls.pause(100_000)
+        desk.calls.switch.pause(100_000)
 
     with ThreadPoolExecutor(1) as pool:
         paused = pool.submit(pause)
@@ -601,7 +601,7 @@ def test_a_pause_ends_when_the_run_does(desk: Desk) -> None:
 
 
 def test_a_pause_of_a_run_that_goes_on_ends_by_itself(desk: Desk) -> None:
-    desk.calls.pause(0)
+    desk.calls.switch.pause(0)
 
 
 def test_idle_is_when_no_call_is_under_way(desk: Desk) -> None:
