@@ -1,8 +1,9 @@
 """Redaction of a dataset: home paths, e-mail addresses and well known secrets are replaced on the way in.
 
 Owns what stands in their place, for good: nothing of it can be had back. What they look like is
-`oa_compile.redaction`'s. What was replaced is counted by kind and never shown. A free-form password is
-beyond any pattern, which is why datasets stay private unless their owner publishes them.
+`oa_compile.redaction`'s, and its `KINDS` says what is counted as what. What was replaced is counted by kind
+and never shown. A free-form password is beyond any pattern, which is why datasets stay private unless their
+owner publishes them.
 """
 
 from __future__ import annotations
@@ -11,30 +12,96 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from oa_compile.redaction import What, patterns_for
+from oa_compile.redaction import What, looks_secret, names_a_secret, patterns_for
 
 _REPLACEMENTS: Mapping[What, str] = {"secret": "<secret>", "email": "<email>", "home": "~"}
 
 
 def redact(text: str, *, counts: Counter[str]) -> str:
-    """`text` with everything private replaced; adds to `counts` by kind. Redacting twice changes nothing."""
-    for pattern in patterns_for(text):
-        parts: list[str] = []
-        end = 0
-        for span in pattern.find(text):
-            parts += (text[end : span.start], _REPLACEMENTS[pattern.what])
-            end = span.end
-            counts[pattern.kind] += 1
-        text = "".join((*parts, text[end:]))
+    """`text` with everything private replaced; adds to `counts` by kind. Redacting twice changes nothing.
+
+    What is replaced may uncover something: a token that began in the middle of a word now begins one. So
+    the text is looked through until nothing is found. That ends: each time something of it is gone.
+    """
+    changed = True
+    while changed:
+        changed = False
+        for pattern in patterns_for(text):
+            spans = pattern.find(text)
+            if not spans:
+                continue
+            changed = True
+            counts[pattern.kind] += len(spans)
+            parts: list[str] = []
+            end = 0
+            for span in spans:
+                parts += (text[end : span.start], _REPLACEMENTS[pattern.what])
+                end = span.end
+            text = "".join((*parts, text[end:]))
     return text
 
 
 def redact_value(value: Any, *, counts: Counter[str]) -> Any:
-    """A JSON value with every string in it redacted, keys included."""
-    if isinstance(value, str):
-        return redact(value, counts=counts)
-    if isinstance(value, list | tuple):
-        return [redact_value(item, counts=counts) for item in value]
-    if isinstance(value, dict):
-        return {redact(key, counts=counts): redact_value(item, counts=counts) for key, item in value.items()}
-    return value
+    """A JSON value with every string in it redacted, keys included; itself where there is nothing to redact.
+
+    A string under a key such as ``password`` is a secret by that name. Keys that would become the same are
+    numbered, so that no value is lost.
+    """
+    if not _may_hold_any(value):
+        return value
+    top = [value]
+    to_do: list[list[Any] | dict[str, Any]] = [top]
+    while to_do:  # not by recursion: a log's nesting is whatever somebody wrote
+        holder = to_do.pop()
+        if isinstance(holder, dict):
+            for key, item in holder.items():
+                holder[key] = _redacted(item, key, counts, to_do)
+        else:
+            holder[:] = [_redacted(item, "", counts, to_do) for item in holder]
+    return top[0]
+
+
+def _redacted(item: Any, name: str, counts: Counter[str], to_do: list[list[Any] | dict[str, Any]]) -> Any:
+    """`item`, which stands under `name`: a string redacted, anything else a copy that is still `to_do`."""
+    if isinstance(item, str):
+        text = redact(item, counts=counts)
+        if names_a_secret(name) and looks_secret(text):
+            counts["named_secret"] += 1
+            return _REPLACEMENTS["secret"]
+        return text
+    if isinstance(item, list | tuple):
+        to_do.append(list(item))
+        return to_do[-1]
+    if isinstance(item, dict):
+        to_do.append(_with_keys_redacted(item, counts=counts))
+        return to_do[-1]
+    return item
+
+
+def _with_keys_redacted(item: dict[str, Any], *, counts: Counter[str]) -> dict[str, Any]:
+    redacted: dict[str, Any] = {}
+    numbers: Counter[str] = Counter()
+    for key, value in item.items():
+        name = new = redact(key, counts=counts)
+        while new in redacted or (new != key and new in item):
+            numbers[name] += 1
+            new = f"{name}_{numbers[name] + 1}"
+        redacted[new] = value
+    return redacted
+
+
+def _may_hold_any(value: Any) -> bool:
+    """Whether a pattern may be found in any string of `value`: they are looked through as one text."""
+    strings: list[str] = []
+    names: set[str] = set()
+    to_do = [value]
+    while to_do:
+        item = to_do.pop()
+        if isinstance(item, str):
+            strings.append(item)
+        elif isinstance(item, dict):
+            names.update(item)
+            to_do += item.values()
+        elif isinstance(item, list | tuple):
+            to_do += item
+    return any(map(names_a_secret, names)) or bool(patterns_for("\n".join((*names, *strings))))

@@ -44,7 +44,7 @@ from oa_compile.swarm.privacy.stays import field_names, format_of, told_names
 
 PrivacyMode = Literal["open", "paths", "identifiers", "full"]
 
-RULES = 1
+RULES = 2
 """The version of what each mode replaces: counted up with every change that seals a request differently."""
 
 MAX_PROMPT_BYTES = 32 * 1024

@@ -1,0 +1,46 @@
+"""The kinds of private things, as reports count them and people read them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+KINDS: Mapping[str, str] = {
+    "api_key": "a key that begins as its issuer's do: OpenAI, Anthropic, Stripe, Groq, xAI and others",
+    "assigned_secret": "a long value with digits under a name such as token, secret or api_key",
+    "age_key": "an age secret key",
+    "aws_key": "an AWS access key id, or a secret access key under its name",
+    "azure_key": "an Azure storage account's key",
+    "basic_auth": "an HTTP Basic authorization",
+    "bearer": "an HTTP bearer token",
+    "bitcoin_key": "an extended private key (xprv and its kin)",
+    "cashu_token": "ecash",
+    "connection_string": "a connection string's password",
+    "cookie": "an HTTP cookie",
+    "discord_token": "a Discord bot's token",
+    "email": "an e-mail address",
+    "env_secret": "an .env file's secret, token, key or password",
+    "github_token": "a GitHub token",
+    "gitlab_token": "a GitLab token",
+    "google_key": "a Google API key",
+    "google_token": "a Google OAuth token",
+    "home_path": "a home folder: Linux, macOS, Windows, WSL",
+    "huggingface_token": "a Hugging Face token",
+    "jwt": "a JSON Web Token, signed or encrypted",
+    "macaroon": "a Lightning macaroon",
+    "mailchimp_key": "a Mailchimp API key",
+    "named_secret": "a string with digits under a quoted key such as password or apiKey",
+    "nostr_secret": "a Nostr secret key, plain or encrypted",
+    "npm_token": "an npm token",
+    "private_key": "a private key of many lines: PEM, PGP, SSH, PuTTY",
+    "pypi_token": "a PyPI token",
+    "rune": "a Core Lightning rune",
+    "sendgrid_key": "a SendGrid API key",
+    "slack_hook": "a Slack webhook's path",
+    "slack_token": "a Slack token",
+    "square_key": "a Square OAuth secret",
+    "telegram_token": "a Telegram bot's token",
+    "twilio_key": "a Twilio key or account",
+    "url_password": "user and password in a URL",
+    "vault_token": "a HashiCorp Vault token",
+    "wallet_secret": "the secret of a Nostr Wallet Connect URI",
+}
