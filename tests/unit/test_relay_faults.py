@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from websockets.asyncio.server import ServerConnection, serve
 
 from oa_compile.swarm.protocol.event import Event, Keys
-from oa_compile.swarm.relays import pending
+from oa_compile.swarm.relays import pending, prompt_socket
 from oa_compile.swarm.relays import relay as relay_module
 from oa_compile.swarm.relays.relays import Relays
 from oa_compile.swarm.relays.wire import decode_message
@@ -363,7 +363,7 @@ def test_the_socket_waits_neither_to_send_nor_to_acknowledge(monkeypatch: pytest
 
 
 def test_a_relay_that_does_not_read_fills_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(relay_module, "MAX_UNSENT_BYTES", 200_000)
+    monkeypatch.setattr(prompt_socket, "MAX_UNSENT_BYTES", 200_000)
 
     async def test() -> None:
         keys = Keys.generate()

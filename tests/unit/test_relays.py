@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from oa_compile.errors import LaneError, UsageError
 from oa_compile.swarm.protocol.event import Draft, Event, Keys, verify
-from oa_compile.swarm.relays import relays as relays_module
+from oa_compile.swarm.relays import stored
 from oa_compile.swarm.relays.local_relay import MAX_EVENT_BYTES, run_local_relay
 from oa_compile.swarm.relays.network import Network
-from oa_compile.swarm.relays.relays import FETCH_VALUES, Relays, Seen, Standing, halve_filter, split_filter
+from oa_compile.swarm.relays.relays import Relays, Seen, Standing
+from oa_compile.swarm.relays.stored import FETCH_VALUES, halve_filter, split_filter
 from tests.support.relay_proxy import (
     Back,
     drop,
@@ -242,7 +243,7 @@ def test_fetch_takes_a_closed_request_for_an_end() -> None:
 
 
 def test_fetch_asks_again_where_it_asked_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(relays_module, "FETCH_RETRY", 0.01)
+    monkeypatch.setattr(stored, "FETCH_RETRY", 0.01)
 
     async def test() -> None:
         event = job(Keys.generate())
@@ -271,7 +272,7 @@ def test_fetch_asks_relays_that_are_there_and_waits_for_none_that_is_not() -> No
 
 
 def test_a_relay_that_never_ends_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(relays_module, "FETCH_MOST", 30)
+    monkeypatch.setattr(stored, "FETCH_MOST", 30)
 
     async def test() -> None:
         event = plain(job(Keys.generate()))

@@ -11,7 +11,6 @@ which a slow receiver could lose something; the socket's own flow control holds 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import random
 import socket
@@ -19,15 +18,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 from websockets.frames import CloseCode
-from websockets.protocol import State
 
 from oa_compile.swarm.protocol.event import Keys
 from oa_compile.swarm.relays.auth import Authentication
 from oa_compile.swarm.relays.network import RelayState
 from oa_compile.swarm.relays.pending import Outbox, Patience, Report, Request, Requests
+from oa_compile.swarm.relays.prompt_socket import MAX_UNSENT_BYTES, PromptSocket
 from oa_compile.swarm.relays.wire import (
     AuthMessage,
     ClosedMessage,
@@ -41,8 +40,6 @@ from oa_compile.swarm.relays.wire import (
 
 MAX_MESSAGE_BYTES = 2**20
 """A longer message ends the connection: a websocket cannot pass over one without receiving it."""
-MAX_UNSENT_BYTES = 16 * 2**20
-"""A relay that lets this much wait unread is told nothing more until it reads."""
 QUEUE_MESSAGES = 1024
 FIRST_DELAY, LAST_DELAY = 0.1, 30.0
 """Seconds until a lost connection is tried again, doubled each time."""
@@ -54,7 +51,6 @@ NOTE_CHARACTERS = 200
 
 _log = logging.getLogger(__name__)
 _log.addHandler(logging.NullHandler())  # what websockets logs is for those who ask, not for stderr
-_QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)
 
 
 @dataclass(slots=True)
@@ -70,55 +66,6 @@ class Counts:
     foreign: int = 0
     oversize: int = 0
     notices: int = 0
-
-
-class _Socket(ClientConnection):
-    """A websocket for many small messages, each of which somebody waits for.
-
-    It acknowledges at once what it receives: a relay without TCP_NODELAY holds its next message back until
-    the kernel's delayed acknowledgement, 40 ms later. And what is written during one turn of the loop
-    leaves in one piece, except that the first message does not wait for the others.
-    """
-
-    _corked = False
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        self._outbox: list[bytes] = []
-        self._socket: socket.socket = transport.get_extra_info("socket")
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-    def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        if _QUICKACK is not None:  # the kernel forgets it again, so it is set after every read
-            with contextlib.suppress(OSError):
-                self._socket.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
-
-    def write(self, text: bytes) -> None:
-        """Send one text message. A connection that is going, or full, drops it: see `pending`."""
-        if self._corked:
-            self._outbox.append(text)
-            return
-        self._corked = True
-        self.loop.call_soon(self._uncork)
-        self._flush([text])
-
-    def _uncork(self) -> None:
-        self._corked = False
-        if self._outbox:
-            texts, self._outbox = self._outbox, []
-            self._flush(texts)
-
-    def _flush(self, texts: list[bytes]) -> None:
-        if self.protocol.state is not State.OPEN or self.transport.is_closing():
-            return
-        room = MAX_UNSENT_BYTES - self.transport.get_write_buffer_size()
-        for text in texts:
-            if room < 0:
-                break
-            room -= len(text)
-            self.protocol.send_text(text)
-        self.transport.write(b"".join(self.protocol.data_to_send()))
 
 
 class Relay:
@@ -143,7 +90,7 @@ class Relay:
         self.state: RelayState = "connecting"
         self._patience = patience or Patience()
         self._connect_seconds, self._on_change = connect_seconds, on_change
-        self._connection: _Socket | None = None
+        self._connection: PromptSocket | None = None
         self._task: asyncio.Task[None] | None = None
         self._outbox = Outbox(url, self._patience, write=self._write)
         self._requests = Requests(url, self._patience, write=self._write)
@@ -213,11 +160,11 @@ class Relay:
             await asyncio.sleep(delay * random.uniform(0.5, 1.0))
             delay = min(LAST_DELAY, 2 * delay)
 
-    async def _connect(self) -> _Socket:
+    async def _connect(self) -> PromptSocket:
         """No proxy: the way to a relay is not the environment's to say."""
         connection = await connect(
             self.url,
-            create_connection=_Socket,
+            create_connection=PromptSocket,
             compression=None,  # it costs more than small events save
             max_size=MAX_MESSAGE_BYTES,
             max_queue=QUEUE_MESSAGES,
@@ -229,10 +176,10 @@ class Relay:
             user_agent_header="oacompile",
             logger=_log,
         )
-        assert isinstance(connection, _Socket)
+        assert isinstance(connection, PromptSocket)
         return connection
 
-    async def _serve(self, connection: _Socket) -> None:
+    async def _serve(self, connection: PromptSocket) -> None:
         """Read until the connection is lost."""
         self._connection = connection
         self.counts.connections += 1

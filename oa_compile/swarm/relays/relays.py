@@ -1,7 +1,7 @@
 """Several relays as one network.
 
-Owns what more than one relay makes necessary: which have answered, each event once, and stored events asked
-for in pieces that a relay's limits do not cut. Fulfils `network.Network`.
+Owns what more than one relay makes necessary: which have answered, and each event once. Fulfils
+`network.Network`.
 
 **Each event once** is an economy, not a protection. An event is known by a digest of all of it, so a copy
 with anything changed (its signature too) is another event, and both are handed on: whoever verifies them
@@ -10,8 +10,8 @@ that is faster with a forgery silence a provider. What is remembered is bounded,
 again.
 
 **What is missed** while a connection is away is asked for again, but relays return a bounded number of
-stored events a request (LocalRelay 500), and there is no way to page through them: many carry the same
-second. Who waits for particular events has to `fetch` them by `#e` after a while; that is asked in pieces.
+stored events a request (LocalRelay 500). Who waits for particular events has to `fetch` them by `#e` after
+a while: see `stored`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ import contextlib
 import hashlib
 import itertools
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from oa_compile.errors import LaneError, UsageError
@@ -29,47 +28,11 @@ from oa_compile.swarm.protocol.event import Event, Keys, encode_event
 from oa_compile.swarm.relays.network import Filter, Published, RelayState
 from oa_compile.swarm.relays.pending import Patience, Request, Verdict
 from oa_compile.swarm.relays.relay import Counts, Relay
+from oa_compile.swarm.relays.stored import collect
 from oa_compile.swarm.relays.wire import event_frame
 
 REMEMBERED = 200_000
 """Events a subscription remembers at least; at most twice as many."""
-FETCH_VALUES = 25
-"""Values of a list in one request for stored events: some relays take no more than this many."""
-FETCH_FULL = 100
-"""From so many events on, a relay may have held some back: the request is made again in halves."""
-FETCH_MOST = 20_000
-"""Events taken for one request: a relay that never ends is ended."""
-FETCH_AT_ONCE = 8
-"""Requests for stored events at one relay at once."""
-FETCH_RETRY = 0.5
-"""Seconds until a request is made again that was one too many for the relay's taste."""
-
-
-def split_filter(wanted: Filter) -> list[Filter]:
-    """The filter as several, none with more than `FETCH_VALUES` ids, `#e` or other tag values; together
-    they match what it matched. With a `limit` it stays whole.
-    """
-    pieces = [wanted]
-    if "limit" in wanted:
-        return pieces
-    for name, values in wanted.items():
-        if name == "ids" or name.startswith("#"):
-            parts = [list(part) for part in _batched(values, FETCH_VALUES)] or [[]]
-            pieces = [piece | {name: part} for piece in pieces for part in parts]
-    return pieces
-
-
-def halve_filter(wanted: Filter) -> list[Filter]:
-    """The filter as two, split at its longest list of ids, tag values, authors or kinds; none if it has no
-    list of two.
-    """
-    lists = [name for name, values in wanted.items() if isinstance(values, list) and len(values) > 1]
-    if not lists or "limit" in wanted:
-        return []
-    name = max(lists, key=lambda one: len(wanted[one]))
-    values = wanted[name]
-    middle = len(values) // 2
-    return [wanted | {name: values[:middle]}, wanted | {name: values[middle:]}]
 
 
 class Seen:
@@ -89,13 +52,6 @@ class Seen:
             self._old, self._young = self._young, set()
         self._young.add(digest)
         return True
-
-
-class _Stored(NamedTuple):
-    """What a relay had for one request: how many events, and why it sent no more (nothing: that was all)."""
-
-    events: int
-    reason: str
 
 
 class Relays:
@@ -219,11 +175,7 @@ class Relays:
             async with asyncio.timeout(seconds):
                 await self._one_open()
                 await asyncio.gather(
-                    *(
-                        self._collect(relay, filters, take)
-                        for relay in self._relays.values()
-                        if relay.connected
-                    )
+                    *(collect(relay, filters, take) for relay in self._relays.values() if relay.connected)
                 )
         return found
 
@@ -235,49 +187,6 @@ class Relays:
         while not any(relay.connected or relay.state == "closed" for relay in self._relays.values()):
             self._changed.clear()
             await self._changed.wait()
-
-    async def _collect(self, relay: Relay, filters: Sequence[Filter], take: Callable[[Event], None]) -> None:
-        """All that one relay has stored for the filters."""
-        wanted = [piece for one in filters for piece in split_filter(one)]
-        wanted.reverse()
-
-        async def work() -> None:
-            while wanted:
-                piece = wanted.pop()
-                stored = await self._stored(relay, piece, take)
-                if stored.events >= FETCH_FULL:
-                    wanted.extend(halve_filter(piece))
-                if stored.reason.startswith("rate-limited:"):
-                    wanted.append(piece)
-                    await asyncio.sleep(FETCH_RETRY)
-
-        await asyncio.gather(*(work() for _ in range(min(FETCH_AT_ONCE, len(wanted)))))
-
-    async def _stored(self, relay: Relay, wanted: Filter, take: Callable[[Event], None]) -> _Stored:
-        """Ask one relay one filter; how many events it sent, and why it sent no more."""
-        done = asyncio.Event()
-        count, why = 0, ""
-
-        def took(event: Event) -> None:
-            nonlocal count
-            count += 1
-            if count <= FETCH_MOST:
-                take(event)
-            else:
-                done.set()
-
-        def end(_url: str, reason: str) -> None:
-            nonlocal why
-            why = reason
-            done.set()
-
-        request = Request(f"f{next(self._numbers)}", [wanted], took, end, standing=False)
-        relay.ask(request)
-        try:
-            await done.wait()
-        finally:
-            relay.drop(request.id)
-        return _Stored(count, why)
 
 
 class Standing:
@@ -317,10 +226,6 @@ class _Answers:
             self.refused[url] = reason
         if (self.accepted or not self._left) and not self.enough.done():
             self.enough.set_result(None)
-
-
-def _batched(values: Sequence[str], size: int) -> list[Sequence[str]]:
-    return [values[start : start + size] for start in range(0, len(values), size)]
 
 
 def _check_url(url: str) -> None:
