@@ -207,7 +207,7 @@ async def _opened(config: Config) -> tuple[Wallet, Callable[[], Awaitable[str]] 
 
     if not spec.rpc:
         raise UsageError("no wallet is named", hint='[wallet] kind = "cln" and rpc = "…/lightning-rpc"')
-    node = ClnWallet(Path(spec.rpc).expanduser(), threads=1, kind=spec.kind)
+    node = ClnWallet(Path(spec.rpc).expanduser(), kind=spec.kind)
     return node, node.network
 
 

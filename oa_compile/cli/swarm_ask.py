@@ -109,7 +109,7 @@ def _network(wallet: Path) -> str:
     from oa_compile.swarm.lightning.cln import ClnWallet
 
     async def tell() -> str:
-        node = ClnWallet(wallet.expanduser(), threads=1)
+        node = ClnWallet(wallet.expanduser())
         try:
             return await node.network()
         finally:

@@ -242,7 +242,7 @@ async def _network(wallet: Path) -> str:
     """The Lightning network of a node."""
     from oa_compile.swarm.lightning.cln import ClnWallet
 
-    node = ClnWallet(wallet, threads=1)
+    node = ClnWallet(wallet)
     try:
         return await node.network()
     finally:

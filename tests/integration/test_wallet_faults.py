@@ -18,7 +18,6 @@ from pyln.client import LightningRpc, RpcError
 
 from oa_compile.errors import UsageError
 from oa_compile.swarm.lightning import bolt11
-from oa_compile.swarm.lightning.blocking import BlockingCalls, Crowded
 from oa_compile.swarm.lightning.bolt11 import Invoice
 from oa_compile.swarm.lightning.cln import ClnWallet
 from oa_compile.swarm.lightning.cln_till import ClnTill
@@ -253,7 +252,7 @@ def test_fees_are_always_bounded_in_msat(tmp_path: Path) -> None:
 def test_payments_that_hang_leave_room_for_questions_and_for_others(tmp_path: Path) -> None:
     async def go() -> None:
         server = await serve(tmp_path, {"alice": FUNDS, "bob": 0, "eve": 0}, frozen=["eve"])
-        wallet = ClnWallet(server.rpc_path("alice"), threads=1)
+        wallet = ClnWallet(server.rpc_path("alice"))
         try:
             for n, payee in enumerate(["eve", "eve", "bob"]):
                 issued = server.ledger.invoice(payee, 10, label=str(n), description="").issued
@@ -269,7 +268,7 @@ def test_payments_that_hang_leave_room_for_questions_and_for_others(tmp_path: Pa
     asyncio.run(go())
 
 
-def test_a_thread_that_hangs_does_not_keep_the_process(tmp_path: Path) -> None:
+def test_a_payment_that_hangs_does_not_keep_the_process(tmp_path: Path) -> None:
     async def go() -> str:
         server = await serve(tmp_path, {"alice": FUNDS, "bob": 0}, frozen=["bob"])
         issued = server.ledger.invoice("bob", 10, label="x", description="").issued
@@ -290,32 +289,6 @@ def test_a_thread_that_hangs_does_not_keep_the_process(tmp_path: Path) -> None:
             await server.close()
 
     assert asyncio.run(go()) == "pending"
-
-
-def test_no_call_is_begun_when_too_many_hang() -> None:
-    async def go() -> None:
-        gate = asyncio.Event()
-        loop = asyncio.get_running_loop()
-
-        def hang() -> None:
-            asyncio.run_coroutine_threadsafe(gate.wait(), loop).result()
-
-        calls = BlockingCalls(1, name="test", most_stuck=1)
-        hanging = await calls.begin(hang, seconds=0.05)
-        with pytest.raises(Crowded, match="no call came back"):
-            await calls.begin(hang, seconds=0.01)
-        while calls._stuck == 0:
-            await asyncio.sleep(0)
-        with pytest.raises(Crowded, match="1 calls have had no answer"):
-            await calls.begin(hang, seconds=1)
-        gate.set()
-        await hanging
-        assert await (await calls.begin(lambda: 7, seconds=1)) == 7
-        with pytest.raises(ZeroDivisionError):
-            await (await calls.begin(lambda: 1 // 0, seconds=1))
-        calls.close()
-
-    asyncio.run(go())
 
 
 # The embedded ledger's JSON-RPC, as pyln-client sees it

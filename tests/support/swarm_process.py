@@ -370,23 +370,24 @@ def _hurry() -> None:
 
 def _watch_socket(moments: _Moments, *, freeze: int) -> None:
     """Hear of what is said to the wallet's socket."""
-    from pyln.client import LightningRpc
+    from oa_compile.swarm.lightning.cln_rpc import _Wire
 
-    write = LightningRpc._writeobj
+    flush = _Wire._flush
 
-    def writing(self: Any, sock: Any, obj: dict[str, Any]) -> None:
-        paying = obj["method"] == "xpay"
-        if paying and freeze:
+    def flushing(wire: _Wire) -> None:
+        methods = [json.loads(request)["method"] for request in wire._unsent]
+        if freeze and "xpay" in methods:
             os.kill(freeze, signal.SIGSTOP)
             while _state(freeze) != "T":
                 pass
-        write(self, sock, obj)
-        if paying:
-            moments.reach("asked")
-        elif obj["method"] == "listpays":
-            moments.reach("question")
+        flush(wire)
+        for method in methods:
+            if method == "xpay":
+                moments.reach("asked")
+            elif method == "listpays":
+                moments.reach("question")
 
-    LightningRpc._writeobj = writing
+    _Wire._flush = flushing  # type: ignore[method-assign]
 
 
 def _state(pid: int) -> str:

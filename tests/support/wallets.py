@@ -13,7 +13,7 @@ import os
 import secrets
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,7 +22,8 @@ import pytest
 
 from oa_compile.swarm.lightning import bolt11
 from oa_compile.swarm.lightning.bolt11 import Invoice
-from oa_compile.swarm.lightning.cln import ClnRpc, ClnWallet
+from oa_compile.swarm.lightning.cln import ClnWallet
+from oa_compile.swarm.lightning.cln_rpc import ClnRpc
 from oa_compile.swarm.lightning.ledger_node import Ledger
 from oa_compile.swarm.lightning.ledger_rpc import LedgerServer
 from oa_compile.swarm.lightning.nwc import NwcWallet
@@ -72,29 +73,39 @@ class RpcProxy:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         with contextlib.closing(writer), contextlib.suppress(asyncio.CancelledError, OSError, EOFError):
-            request = b""
-            while True:
-                if not (data := await reader.read(65_536)):
-                    return
-                request += data
-                try:
-                    asked = json.loads(request)
-                    break
-                except ValueError:
-                    continue
-            self.requests.append(asked)
-            method = asked["method"]
-            reply: dict[str, Any] | None = None
-            if method in self.answers:
-                reply = {"jsonrpc": "2.0", "id": asked["id"], "error": self.answers[method]}
-            elif method not in self.swallow:
+            unread = ""
+            while data := await reader.read(65_536):
+                unread += data.decode()
+                while unread.startswith("{"):
+                    try:
+                        asked, end = json.JSONDecoder().raw_decode(unread)
+                    except ValueError:
+                        break
+                    unread = unread[end:].lstrip()
+                    self._spawn(self._answer(asked, writer))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _answer(self, asked: dict[str, Any], writer: asyncio.StreamWriter) -> None:
+        """One request's reply; without one its connection breaks, and so for all that are under way on it."""
+        self.requests.append(asked)
+        method = asked["method"]
+        reply: dict[str, Any] | None = None
+        if method in self.answers:
+            reply = {"jsonrpc": "2.0", "id": asked["id"], "error": self.answers[method]}
+        elif method not in self.swallow:
+            with contextlib.suppress(OSError, EOFError):
                 there, back = await asyncio.open_unix_connection(str(self.target))
                 with contextlib.closing(back):
-                    back.write(request)
+                    back.write(json.dumps(asked).encode())
                     reply = self.meddle(method, json.loads(await there.readuntil(b"\n\n")))
-            if reply is not None:
-                writer.write(json.dumps(reply).encode() + b"\n\n")
-                await writer.drain()
+        if reply is None:
+            writer.close()
+        elif not writer.is_closing():
+            writer.write(json.dumps(reply).encode() + b"\n\n")
 
 
 class Rig(Protocol):
@@ -184,7 +195,7 @@ async def cln_rig(folder: Path) -> AsyncIterator[LedgerRig]:
         async with _ledger(folder) as (server, offset):
             proxy = RpcProxy(Path(short) / "rpc", server.rpc_path("alice"))
             await proxy.open()
-            wallet = ClnWallet(proxy.path, threads=8)
+            wallet = ClnWallet(proxy.path)
 
             def lie() -> None:
                 proxy.meddle = lambda _, reply: _swapped(reply)
@@ -227,7 +238,7 @@ async def lightningd_rig(_: Path) -> AsyncIterator[LightningdRig]:
             "no lightningd: OACOMPILE_TEST_LIGHTNING_RPC names the socket of a funded regtest node, "
             "OACOMPILE_TEST_LIGHTNING_PAYEE_RPC of one it has a channel to"
         )
-    wallet, till = ClnWallet(Path(payer)), ClnRpc(Path(payee), threads=4)
+    wallet, till = ClnWallet(Path(payer)), ClnRpc(Path(payee))
     try:
         yield LightningdRig(wallet, till)
     finally:

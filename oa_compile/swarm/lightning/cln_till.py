@@ -14,7 +14,7 @@ from pathlib import Path
 
 from oa_compile.swarm.lightning import bolt11
 from oa_compile.swarm.lightning.bolt11 import Invoice, InvoiceError
-from oa_compile.swarm.lightning.cln import ClnRpc, Cut, Refused, Reply
+from oa_compile.swarm.lightning.cln_rpc import ClnRpc, Cut, Refused, Reply
 from oa_compile.swarm.lightning.wallet import WalletError
 
 WAIT_TIMED_OUT = 904
@@ -46,9 +46,8 @@ class _Bill:
 class ClnTill:
     """The receiving half of a node. Belongs to the loop that opens it."""
 
-    def __init__(self, rpc_path: Path, *, threads: int = 8) -> None:
-        self._rpc = ClnRpc(rpc_path, threads=threads)
-        self._watching = ClnRpc(rpc_path, threads=1)
+    def __init__(self, rpc_path: Path) -> None:
+        self._rpc = ClnRpc(rpc_path)
         self._open = False
         self._last = 0
         self._waiting = 0
@@ -99,7 +98,6 @@ class ClnTill:
             watch.task.cancel()
             await asyncio.gather(watch.task, return_exceptions=True)
         self._rpc.close()
-        self._watching.close()
 
     @property
     def _live_watch(self) -> _Watch | None:
@@ -155,7 +153,7 @@ class ClnTill:
         """
         params = {"lastpay_index": last, "timeout": wait}
         try:
-            told = await self._watching.call("waitanyinvoice", params, seconds=wait + PATIENCE_SECONDS)
+            told = await self._rpc.call("waitanyinvoice", params, seconds=wait + PATIENCE_SECONDS)
             return int(told["pay_index"]), str(told["payment_hash"])
         except Refused as error:
             if error.code == WAIT_TIMED_OUT:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import socket
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -22,13 +21,12 @@ from oa_compile.errors import StorageError, UsageError
 from oa_compile.swarm.lightning.ledger_book import Code, LedgerRefusal
 from oa_compile.swarm.lightning.ledger_commands import Commands, Reply
 from oa_compile.swarm.lightning.ledger_node import Ledger
+from oa_compile.swarm.lightning.unix_address import unix_address
 
 SOCKET_NAME = "lightning-rpc"
 
 _MOST_BYTES = 1 << 20
 """A request that is longer is none."""
-_PATH_ROOM = 100
-"""Longer paths do not fit into a socket's address; such a socket is bound through its folder's handle."""
 
 _encode = msgspec.json.Encoder().encode
 _scan = json.JSONDecoder().raw_decode
@@ -224,14 +222,8 @@ def _bind(path: Path) -> socket.socket:
     path.unlink(missing_ok=True)
     bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     try:
-        if len(os.fsencode(path)) <= _PATH_ROOM:
-            bound.bind(str(path))
-        else:
-            folder = os.open(path.parent, os.O_DIRECTORY | os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                bound.bind(f"/proc/self/fd/{folder}/{path.name}")
-            finally:
-                os.close(folder)
+        with unix_address(path) as address:
+            bound.bind(address)
         path.chmod(0o600)
     except OSError:
         bound.close()
