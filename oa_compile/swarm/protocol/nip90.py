@@ -1,7 +1,7 @@
 """Chat calls as NIP-90 jobs: which tags say what, written and read.
 
-Owns kinds 5050 (job request), 6050 (job result) and 7000 (job feedback). Pure: no I/O, no clock, no
-randomness; keys come in as a `Cipher`. Who may ask, who is believed, what is paid and how long anybody
+Owns the tags of kinds 5050 (job request), 6050 (job result) and 7000 (job feedback). Pure: no I/O, no
+clock, no randomness; keys come in as a `Cipher`. Who may ask, who is believed, what is paid and how long anybody
 waits are other modules' matters; announcements are `nip89`'s. What is read was written by a stranger: it
 ends in a value or in ProtocolError.
 
@@ -47,15 +47,15 @@ worth an answer that was paid for.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from itertools import chain
-from typing import Literal, Protocol, cast, get_args
+from typing import cast, get_args
 
 import msgspec
 
 from oa_compile.chat import ChatAnswer, ChatRequest, FinishReason, Usage
 from oa_compile.swarm.protocol.chat_tags import read_chat, read_params, write_chat
 from oa_compile.swarm.protocol.event import Draft, Event, Tags, encode_event
+from oa_compile.swarm.protocol.job import Cipher, Feedback, Job, Result, Status
 from oa_compile.swarm.protocol.tags import (
     ProtocolError,
     check_text,
@@ -93,61 +93,9 @@ __all__ = [
 
 JOB_KIND, RESULT_KIND, FEEDBACK_KIND = 5050, 6050, 7000
 
-Status = Literal["payment-required", "processing", "error", "success", "partial"]
-
 _MOST_BYTES = 65_000
 """Relays take events of 65,536 bytes; the rest is for id, key and signature."""
 _RELAY = re.compile(r"wss?://\S+")
-
-
-class Cipher(Protocol):
-    """What one key pair reads and writes. Peers are public keys, 64 hex digits."""
-
-    def encrypt(self, peer: str, text: str) -> str:
-        """`text` so that only `peer` and we can read it. Raises ProtocolError."""
-
-    def decrypt(self, peer: str, text: str) -> str:
-        """What `peer` encrypted to us. Raises ProtocolError."""
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """What a customer asks. `provider` is a public key, ``""`` asks anybody.
-
-    With `settles` (job ids) it is no LM call but the wish for one invoice over these jobs on the
-    customer's tab: `chat` is empty, and `bid_msat` is their sum.
-    """
-
-    chat: ChatRequest
-    model: str = ""
-    bid_msat: int = 0
-    provider: str = ""
-    nonce: str = ""
-    relays: tuple[str, ...] = ()
-    tab: bool = False
-    settles: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What a provider answers to the job of that id. `amount_msat` None asks for nothing."""
-
-    job: str
-    answer: ChatAnswer
-    amount_msat: int | None = None
-    bolt11: str = ""
-    tab: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Feedback:
-    """How a job stands; with ``payment-required``, what for."""
-
-    job: str
-    status: Status
-    message: str = ""
-    amount_msat: int | None = None
-    bolt11: str = ""
 
 
 def job_of(event: Event) -> str | None:
