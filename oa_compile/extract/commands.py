@@ -1,16 +1,15 @@
 """What a tool call did: files edited or read, steps planned, the work checked.
 
-Owns the names that tools have in the agents whose logs are read, and which commands check work. What a check
-showed is told by its exit status where the log has it, otherwise by what test runners and compilers print:
-behind a pipe (``cargo test | tail``) the status is the pipe's.
+Owns the names that tools have in the agents whose logs are read. What a check showed is `extract.checks`'.
 """
 
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator
-from typing import Literal
 
+from oa_compile.extract.checks import judge, kind_of_check
 from oa_compile.extract.session import ToolCall, Verification
 
 EDIT_TOOLS = frozenset({"Edit", "Write", "MultiEdit", "NotebookEdit", "apply_patch"})
@@ -18,39 +17,6 @@ RUN_TOOLS = frozenset({"Bash", "shell", "exec_command", "local_shell", "run_comm
 READ_TOOLS = frozenset({"Read", "read_file", "view"})
 
 _PATCHED = re.compile(r"^\*\*\* (?:Add|Update|Delete) File: (.+)$", re.M)
-_CHECKS: tuple[tuple[Literal["test", "build", "lint"], re.Pattern[str]], ...] = (
-    (
-        "test",
-        re.compile(
-            r"\b(?:cargo\s+(?:nextest|test)|pytest|python3? -m unittest|tox|go test|(?:npm|pnpm|yarn|bun)(?: run)? test"
-            r"|vitest|jest|mvn(?: \S+)* (?:test|verify)|gradlew? (?:\S+ )*test|make (?:\S+ )*test|ctest|rspec|mix test"
-            r"|dotnet test|swift test|deno test)\b"
-        ),
-    ),
-    (
-        "build",
-        re.compile(
-            r"\b(?:cargo\s+(?:build|check)|go (?:build|vet)|(?:npm|pnpm|yarn|bun)(?: run)? (?:build|typecheck)|tsc\b"
-            r"|make(?: all| build)?(?=\s*(?:$|[|&;2]))|cmake --build|mvn (?:\S+ )*(?:compile|package)|gradlew? (?:\S+ )*build"
-            r"|dotnet build|swift build|mypy|pyright)\b"
-        ),
-    ),
-    (
-        "lint",
-        re.compile(r"\b(?:cargo\s+(?:clippy|fmt)|ruff|eslint|flake8|pylint|golangci-lint|(?:npm|bun)(?: run)? lint)\b"),
-    ),
-)
-_FAILED = re.compile(
-    r"^error(?:\[E\d+\])?:|^test result: FAILED|\bFAILED\b.*\d|^FAIL\b|^E  +\w|=+ .*\b[1-9]\d* (?:failed|errors?)\b"
-    r"|\b[1-9]\d* (?:failed|failing)\b|error TS\d+|BUILD FAILURE|could not compile|^make: \*\*\*|npm ERR!"
-    r"|^(?:Exit code|Process exited with code) [1-9]",
-    re.M,
-)
-_PASSED = re.compile(
-    r"^test result: ok|\b[1-9]\d* pass(?:ed|ing)?\b|^ok\s+\S+|^OK\b|Finished `?\w|BUILD SUCCESS|All checks passed"
-    r"|no issues found|^Process exited with code 0",
-    re.M,
-)
 OUTPUT_CHARS = 4_000
 """Kept of a check's output, its end: that is where runners say what failed."""
 
@@ -64,7 +30,8 @@ def command_of(call: ToolCall) -> str:
         if isinstance(value, str):
             return value
         if isinstance(value, list) and all(isinstance(part, str) for part in value):
-            return " ".join(value)
+            # ``["bash", "-lc", "cargo test"]``: the words stay words.
+            return shlex.join(value)
     return ""
 
 
@@ -95,28 +62,19 @@ def todo_items(call: ToolCall) -> list[str]:
     """The steps of a plan the agent wrote down."""
     for tool, name, field in (("TodoWrite", "todos", "content"), ("update_plan", "plan", "step")):
         if call.name == tool and isinstance(items := call.arguments.get(name), list):
-            return [item[field] for item in items if isinstance(item, dict) and isinstance(item.get(field), str)]
+            return [
+                item[field] for item in items if isinstance(item, dict) and isinstance(item.get(field), str)
+            ]
     return []
-
-
-def kind_of_check(command: str) -> Literal["test", "build", "lint"] | None:
-    """What a command checks, if it does."""
-    for kind, pattern in _CHECKS:
-        if pattern.search(command):
-            return kind
-    return None
 
 
 def verification_of(call: ToolCall) -> Verification | None:
     """The check a call ran and what it showed; None when it ran none, or one that shows nothing."""
-    command = command_of(call)
-    if not command or call.result is None or (kind := kind_of_check(command)) is None:
+    command, result = command_of(call), call.result
+    if not command or result is None or kind_of_check(command) is None:
         return None
-    output, result = call.result.text, call.result
-    if result.is_error or result.exit_code not in {None, 0} or _FAILED.search(output):
-        passed = False
-    elif result.exit_code == 0 or _PASSED.search(output) or "|" not in command:
-        passed = True
-    else:
+    output = result.text
+    verdict = judge(command, output, is_error=result.is_error, exit_code=result.exit_code)
+    if verdict is None:
         return None
-    return Verification(command, passed, output[-OUTPUT_CHARS:], call.line, kind)
+    return Verification(command, verdict.passed, output[-OUTPUT_CHARS:], call.line, verdict.kind)
