@@ -71,15 +71,17 @@ class _Thread:
 
 class Assembly:
     """What one log's records are put together to. `called` and `used` are all ids met, for counting them
-    over several logs: a resumed session may repeat another's lines.
+    over several logs: a resumed session may repeat another's lines. `name` is the session's where the log
+    has none.
     """
 
-    def __init__(self, *, format: str, file: str, tally: Tally) -> None:  # noqa: A002  the field's word
+    def __init__(self, *, format: str, file: str, name: str, tally: Tally) -> None:  # noqa: A002
         self.called: set[str] = set()
         self.used: dict[str, Usage] = {}
         self.sessions = 0
         self._format = format
         self._file = file
+        self._name = name
         self._tally = tally
         self._opened: Opened | None = None
         self._threads: dict[str, _Thread] = {}
@@ -134,7 +136,7 @@ class Assembly:
     def _thread(self, name: str, line: int, out: Happenings) -> _Thread:
         thread = self._threads.get(name)
         if thread is None:
-            session = Session(id=self._file, format=self._format, file=self._file, thread=name, outcomes=[])
+            session = Session(id=self._name, format=self._format, file=self._file, thread=name, outcomes=[])
             if self._opened is not None:
                 _tell(session, self._opened)
             thread = self._threads[name] = _Thread(session)
@@ -163,6 +165,7 @@ class Assembly:
         for thread in self._threads.values():
             if call := thread.asked.pop(record.call_id, None):
                 call.result = record.result
+                thread.session.errors += record.result.is_error
                 return thread
         if any(record.call_id in thread.seen for thread in self._threads.values()):
             self._tally.count("repeated_tool_results")

@@ -1,7 +1,8 @@
 """Examples: drafts fitted to a program's fields, redacted, and checked against their types.
 
-Owns the mapping from a maker's names to the program's (`spec.extract.fields`). An input can only come
-from a draft's inputs: what an agent did is never shown to the program that must predict it.
+Owns the mapping from a maker's names to the program's (`spec.extract.fields`), and what an example is related
+to. An input can only come from a draft's inputs: what an agent did is never shown to the program that must
+predict it.
 """
 
 from __future__ import annotations
@@ -9,49 +10,89 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from oa_compile.dataset import ExampleRecord
+from oa_compile.dataset import ExampleRecord, group_key
 from oa_compile.extract.drafts import Draft
+from oa_compile.extract.episodes import Episode
 from oa_compile.extract.makers import MAKERS
 from oa_compile.extract.redact import redact_value
-from oa_compile.extract.session import Session
 from oa_compile.extract.tally import Tally
+from oa_compile.extract.walk import Moment, Scene
 from oa_compile.spec.program import FieldSpec, ProgramSpec
 
 _SCALARS: dict[str, type | tuple[type, ...]] = {"str": str, "int": int, "float": (int, float), "bool": bool}
 
 
-def make_examples(session: Session, *, spec: ProgramSpec, tally: Tally) -> Iterator[ExampleRecord]:
-    """The examples one session gives for the program, in its order."""
-    made = 0
-    for draft in MAKERS[spec.extract.example](session, spec=spec.extract, tally=tally):
-        if spec.extract.limit_per_session is not None and made >= spec.extract.limit_per_session:
-            tally.leave_out("over the limit per session", draft.place)
-            continue
-        record = _fit(draft, session=session, spec=spec, tally=tally)
-        if record is not None:
-            made += 1
-            yield record
+class Examples:
+    """The examples of one thread of a session for a program."""
+
+    def __init__(self, spec: ProgramSpec, tally: Tally) -> None:
+        self._spec = spec
+        self._tally = tally
+        self._maker = MAKERS[spec.extract.example](spec.extract, tally)
+        self._limit = spec.extract.limit_per_session
+        self.made = 0
+
+    def take(self, scene: Scene, moment: Moment) -> Iterator[ExampleRecord]:
+        """The examples that a moment completes."""
+        for draft in self._maker.take(scene, moment):
+            if self._limit is not None and self.made >= self._limit:
+                self._tally.leave_out("over the limit per session", draft.line)
+            elif (record := self._fit(draft, scene, moment)) is not None:
+                self.made += 1
+                yield record
+
+    def _fit(self, draft: Draft, scene: Scene, moment: Moment) -> ExampleRecord | None:
+        spec, tally, signature = self._spec, self._tally, self._spec.signature
+        if draft.confidence < spec.extract.min_confidence:
+            tally.leave_out("label less sure than the program asks for", draft.line)
+            return None
+        try:
+            if signature is None:
+                inputs, outputs = dict(draft.inputs), dict(draft.outputs)
+            else:
+                inputs = _pick(signature.inputs, draft.inputs, spec.extract.fields)
+                outputs = _pick(signature.outputs, draft.outputs, spec.extract.fields)
+        except ValueError as error:
+            tally.leave_out(str(error), draft.line)
+            return None
+        clean_inputs = redact_value(inputs, counts=tally.redacted)
+        clean_outputs = redact_value(outputs, counts=tally.redacted)
+        meta = redact_value(_meta(draft, scene), counts=tally.redacted)
+        group = _group(spec.splits.group, scene, moment, draft)
+        try:
+            return ExampleRecord.of(clean_inputs, outputs=clean_outputs, meta=meta, group=group)
+        except (ValueError, UnicodeError):  # a lone surrogate has no UTF-8 form
+            tally.leave_out("text that is no valid Unicode", draft.line)
+            return None
 
 
-def _fit(draft: Draft, *, session: Session, spec: ProgramSpec, tally: Tally) -> ExampleRecord | None:
-    names, signature = spec.extract.fields, spec.signature
-    try:
-        if signature is None:
-            inputs, outputs = dict(draft.inputs), dict(draft.outputs)
-        else:
-            inputs = _pick(signature.inputs, draft.inputs, names)
-            outputs = _pick(signature.outputs, draft.outputs, names)
-    except ValueError as error:
-        tally.leave_out(str(error), draft.place)
+def _meta(draft: Draft, scene: Scene) -> dict[str, Any]:
+    session = scene.session
+    meta = {"source": str(session.place(draft.line)), "session": session.id, **draft.evidence}
+    if session.thread:
+        meta["thread"] = session.thread
+    if draft.confidence < 1:
+        meta["confidence"] = draft.confidence
+    if draft.feedback:
+        meta["feedback"] = draft.feedback
+    if draft.negative:
+        meta["negative"] = True
+    return meta
+
+
+def _group(kind: str, scene: Scene, moment: Moment, draft: Draft) -> str | None:
+    """What the example goes to a split with: the narrowest of what is asked for that the log tells."""
+    session = scene.session
+    if kind == "none":
         return None
-    meta = {"source": str(draft.place), "session": session.id, **draft.evidence}
-    clean_inputs = redact_value(inputs, counts=tally.redacted)
-    clean_outputs = redact_value(outputs, counts=tally.redacted)
-    try:
-        return ExampleRecord.of(clean_inputs, outputs=clean_outputs, meta=meta)
-    except (ValueError, UnicodeError):  # a lone surrogate has no UTF-8 form
-        tally.leave_out("text that is no valid Unicode", draft.place)
-        return None
+    if draft.group:
+        return group_key("mapped", draft.group)
+    if kind == "repository" and session.repository:
+        return group_key("repository", session.repository)
+    episode = moment if isinstance(moment, Episode) else scene.episode
+    if kind == "episode" and episode is not None:
+        return group_key("episode", session.repository, episode.key)
+    return group_key("session", session.repository, session.id)
 
 
 def _pick(

@@ -38,9 +38,9 @@ class Line(NamedTuple):
 class Source(io.RawIOBase):
     """A file's bytes, digested and counted on the way."""
 
-    def __init__(self, handle: IO[bytes]) -> None:
+    def __init__(self, handle: IO[bytes], *, digested: bool = True) -> None:
         self._handle = handle
-        self._digest = hashlib.sha256()
+        self._digest = hashlib.sha256() if digested else None
         self.bytes = 0
 
     @property
@@ -48,7 +48,7 @@ class Source(io.RawIOBase):
         """Of all bytes, as ``sha256:<hex>``; reads what nobody has read yet."""
         while self.read(_BLOCK):
             pass
-        return f"sha256:{self._digest.hexdigest()}"
+        return f"sha256:{self._digest.hexdigest()}" if self._digest else ""
 
     def readable(self) -> bool:
         """It is."""
@@ -56,12 +56,13 @@ class Source(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         """Fill `buffer`; how many bytes that were."""
-        view = memoryview(buffer).cast("B")
-        data = self._handle.read(len(view))
-        view[: len(data)] = data
-        self._digest.update(data)
-        self.bytes += len(data)
-        return len(data)
+        data = self._handle.read(len(buffer))
+        size = len(data)
+        buffer[:size] = data
+        if self._digest:
+            self._digest.update(data)
+        self.bytes += size
+        return size
 
 
 def read_lines(source: Source, *, tally: Tally) -> Iterator[Line]:
@@ -76,11 +77,11 @@ def read_lines(source: Source, *, tally: Tally) -> Iterator[Line]:
             number += 1
             if len(raw) == MAX_LINE_BYTES and not raw.endswith(b"\n"):
                 _skip_rest(stream)
-                tally.leave_out("line too long", number)
+                tally.refuse("line too long", number)
                 continue
             yield Line(number, raw)
     except (EOFError, zlib.error, gzip.BadGzipFile, zstandard.ZstdError):
-        tally.leave_out("packed file that is damaged from here on", number + 1)
+        tally.refuse("packed file that is damaged from here on", number + 1)
     finally:
         tally.count("lines_read", number)
 
@@ -100,12 +101,19 @@ def objects(lines: Iterable[Line], *, tally: Tally) -> Iterator[tuple[int, dict[
         try:
             yield number, parse_object(raw)
         except BadJson as error:
-            tally.leave_out(reason_for(error, raw), number)
+            refuse(error, raw, number, tally=tally)
 
 
-def reason_for(error: BadJson, raw: bytes) -> str:
-    """Why a line is left out: one without an end that is no JSON was cut short."""
-    return "truncated line" if str(error) == "not JSON" and not raw.endswith(b"\n") else str(error)
+def refuse(error: BadJson, raw: bytes, number: int, *, tally: Tally) -> None:
+    """Tell why a line is not used. One without an end that is no JSON was cut short, a blank one is no
+    fault.
+    """
+    reason = str(error)
+    if reason == "blank line":
+        tally.count("blank_lines")
+    else:
+        cut = reason == "not JSON" and not raw.endswith(b"\n")
+        tally.refuse("truncated line" if cut else reason, number)
 
 
 def _unpacked(stream: io.BufferedReader) -> IO[bytes]:
@@ -141,7 +149,7 @@ def _document(lines: Iterator[Line], *, tally: Tally) -> Iterator[Line]:
     for line in lines:
         size += len(line.raw)
         if size > MAX_LINE_BYTES:
-            tally.leave_out("document too long", 1)
+            tally.refuse("document too long", 1)
             for _ in lines:
                 pass
             return

@@ -8,9 +8,11 @@ knows the line it came from, so that an example can name its evidence.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 import msgspec
+
+from oa_compile.extract.strict import BadJson, parse_value
 
 MAX_TEXT_BYTES = 256 * 1024
 """Of a longer output nothing is kept: it is counted, and its step stays."""
@@ -55,6 +57,13 @@ class Message(msgspec.Struct, gc=False):
     thread: str = ""
 
 
+class Doubter(Protocol):
+    """Who is told of input that turns out to be bad when it is looked at."""
+
+    def refuse(self, reason: str, line: int) -> None:
+        """Something in `line` is no text that can be believed."""
+
+
 class ToolResult(msgspec.Struct, gc=False):
     """What a tool gave back, kept as the log's bytes until somebody reads it.
 
@@ -67,12 +76,19 @@ class ToolResult(msgspec.Struct, gc=False):
     line: int
     exit_code: int | None = None
     passed_over: bool = False
+    doubter: Doubter | None = None
 
     @property
     def text(self) -> str:
-        """The output as text; decoded at every call, so keep it where it is needed twice."""
-        body = self.body
-        return body if isinstance(body, str) else text_of(body)
+        """The output as text: empty, and told to the doubter, where the bytes are none."""
+        if not isinstance(self.body, str):
+            try:
+                self.body = text_of(self.body)
+            except BadJson as error:
+                self.body = ""
+                if self.doubter is not None:
+                    self.doubter.refuse(str(error), self.line)
+        return self.body
 
 
 class ToolCall(msgspec.Struct):
@@ -175,6 +191,7 @@ class Session(msgspec.Struct):
     compactions: int = 0
     resumptions: int = 0
     calls: int = 0
+    errors: int = 0
 
     @property
     def root(self) -> str:
@@ -206,11 +223,8 @@ def repository_of(cwd: str) -> str:
 
 
 def text_of(body: msgspec.Raw) -> str:
-    """The text of a tool result's JSON; parts that are no text are passed over, and so is what is no JSON."""
-    try:
-        content = msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError):
-        return ""
+    """The text of a tool result's JSON; parts that are no text are passed over. Raises BadJson."""
+    content = parse_value(bytes(body))
     if isinstance(content, str):
         return content
     parts = content if isinstance(content, list) else []
@@ -221,7 +235,7 @@ def text_of(body: msgspec.Raw) -> str:
 
 def _object(body: msgspec.Raw) -> dict[str, Any]:
     try:
-        content = msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError):
+        content = parse_value(bytes(body))
+    except BadJson:
         return {}
     return content if isinstance(content, dict) else {}

@@ -20,10 +20,13 @@ class Tally:
     """
 
     file: str = ""
+    thorough: bool = False
+    """Whether every line is to be read as a whole, also where nothing of it is needed."""
     counts: Counter[str] = field(default_factory=Counter)
     redacted: Counter[str] = field(default_factory=Counter)
+    _refused: set[str] = field(default_factory=set)
     _left_out: Counter[str] = field(default_factory=Counter)
-    _first: dict[str, Place] = field(default_factory=dict)
+    _first: dict[str, str] = field(default_factory=dict)
 
     def count(self, name: str, amount: int = 1) -> None:
         """Add to a counter of the card's `counts`."""
@@ -33,12 +36,23 @@ class Tally:
         """Something in `line` is not used, for `reason` (a fixed phrase: reasons are grouped)."""
         self._left_out[reason] += 1
         if reason not in self._first:
-            self._first[reason] = Place(self.file, line)
+            self._first[reason] = str(Place(self.file, line))
+
+    def refuse(self, reason: str, line: int) -> None:
+        """The same of bad input: what is no log, or no line of one, whatever is made of it."""
+        self._refused.add(reason)
+        self.leave_out(reason, line)
+
+    def leave_out_many(self, left: LeftOut) -> None:
+        """Take in what another part of the work left out."""
+        self._left_out[left.reason] += left.count
+        self._first.setdefault(left.reason, left.first)
 
     def add(self, other: Tally) -> None:
         """Take in another log's; of two first places the one added first stays."""
         self.counts.update(other.counts)
         self.redacted.update(other.redacted)
+        self._refused |= other._refused
         self._left_out.update(other._left_out)
         for reason, place in other._first.items():
             self._first.setdefault(reason, place)
@@ -46,4 +60,8 @@ class Tally:
     def left_out(self) -> tuple[LeftOut, ...]:
         """All reasons, most frequent first, each with its count and the first place."""
         ordered = sorted(self._left_out.items(), key=lambda item: (-item[1], item[0]))
-        return tuple(LeftOut(reason=r, count=n, first=str(self._first[r])) for r, n in ordered)
+        return tuple(LeftOut(reason=r, count=n, first=self._first[r]) for r, n in ordered)
+
+    def refused(self) -> tuple[LeftOut, ...]:
+        """Of them the bad input."""
+        return tuple(left for left in self.left_out() if left.reason in self._refused)

@@ -25,7 +25,6 @@ class Planning:
         """A plan is known to have been good when its episode closes."""
         if not isinstance(moment, Episode):
             return
-        self._tally.count("episodes")
         issue = moment.issue
         if (reason := _why_not(moment)) is not None or issue is None:
             self._tally.leave_out(reason or "episode without issue text", moment.opened)

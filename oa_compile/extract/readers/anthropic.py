@@ -1,27 +1,31 @@
 """Lines around an Anthropic message, as autopilot and Claude Code write them: what is in a message's blocks.
 
-No reader of its own. Results are most of such a log, and few of them are ever looked at: a line is read into
-just the fields that count, its results stay the bytes they are, and what is left is held to the same strict
-reading as any other line (`extract.strict`).
+No reader of its own. Results are most of such a log, and few of them are ever looked at. So a long line is read
+into just the fields that count, and its results stay the bytes they are until somebody asks for their text;
+every other line is held to the strict reading of `extract.strict`, and a long one too when the reading is
+to be `thorough`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Literal
 
 import msgspec
+import orjson
 
-from oa_compile.extract.lines import Line, reason_for
+from oa_compile.extract.lines import Line, refuse
 from oa_compile.extract.records import Record, Returned, Used
 from oa_compile.extract.session import MAX_TEXT_BYTES, Message, ToolCall, ToolResult, Usage
 from oa_compile.extract.strict import BadJson, parse_object
 from oa_compile.extract.tally import Tally
 
+Role = Literal["assistant", "user", "system"]
 EMPTY = msgspec.Raw(b"")
 LONG = 1024
-"""From here on a result's bytes are taken out before the rest of its line is read strictly."""
+"""Bytes from which on a line is not read as a whole before somebody needs that."""
 
+_LIST = ord("[")
 _PASSED_OVER = frozenset({"thinking", "redacted_thinking", "image", "document"})
 
 
@@ -78,74 +82,90 @@ _TOKENS = msgspec.json.Decoder(_Tokens)
 
 def envelopes(lines: Iterable[Line], *, tally: Tally) -> Iterator[tuple[int, Envelope, bytes]]:
     """Number, fields and bytes of each line that holds a message's envelope; others are left out."""
-    decode = _ENVELOPE.decode
+    thorough = tally.thorough
+    decode, loads, dumps = _ENVELOPE.decode, orjson.loads, orjson.dumps
     for number, raw in lines:
         try:
             envelope = decode(raw)
-            _hold_to_one_reading(raw, envelope)
-        except (msgspec.DecodeError, RecursionError):
-            tally.leave_out(_reason(raw), number)
+            if (thorough or len(raw) <= LONG) and dumps(loads(raw)) != raw[:-1]:
+                parse_object(raw)
+        except (msgspec.DecodeError, orjson.JSONDecodeError, RecursionError):
+            _say_why(raw, number, tally)
         except BadJson as error:
-            tally.leave_out(reason_for(error, raw), number)
+            refuse(error, raw, number, tally=tally)
         else:
             yield number, envelope, raw
 
 
-def blocks(body: Body, line: int, *, role: str, thread: str, tally: Tally) -> Iterator[Record]:
-    """What a message's blocks say. `role` is ``assistant``, ``user`` or ``system`` (no prompt of a user's)."""
-    message_id = body.id or f"line {line}"
-    if role == "assistant" and (usage := _usage(body.usage)) is not None:
-        yield Used(message_id, usage, thread)
-    content = body.content
-    if content is None:
-        tally.leave_out("message without content", line)
-        return
-    if isinstance(content, str):
-        yield _message(role, content, message_id, line, thread, tally)
-        return
-    for block in content:
-        kind = block.type
+class Blocks:
+    """What messages' blocks say, one message after the other."""
+
+    def __init__(self, tally: Tally) -> None:
+        self._tally = tally
+        self._told, self._told_by = b"", ""
+
+    def read(self, body: Body, line: int, *, role: Role, thread: str = "") -> list[Record]:
+        """The records of one message. The role ``system`` is what stands in a user's place and is no prompt."""
+        records: list[Record] = []
+        message_id = body.id or f"line {line}"
+        if role == "assistant" and (told := bytes(body.usage)):
+            if told != self._told or message_id != self._told_by:
+                # An API message spans several lines, and each repeats its usage.
+                self._told, self._told_by = told, message_id
+                if (usage := _usage(body.usage)) is not None:
+                    records.append(Used(message_id, usage, thread))
+        content = body.content
+        if content is None:
+            self._tally.leave_out("message without content", line)
+        elif isinstance(content, str):
+            records.append(self._message(role, content, message_id, line, thread))
+        else:
+            for block in content:
+                self._take(block, records, role, message_id, line, thread)
+        return records
+
+    def _take(
+        self, block: Block, records: list[Record], role: Role, message_id: str, line: int, thread: str
+    ) -> None:
+        kind, tally = block.type, self._tally
         if kind == "tool_result":
             if block.tool_use_id is None:
                 tally.leave_out("tool result without its call", line)
             else:
-                yield Returned(block.tool_use_id, _result(block, line, tally))
+                records.append(Returned(block.tool_use_id, self._result(block, line)))
         elif kind == "tool_use":
-            if block.id is None or block.name is None or memoryview(block.input)[:1] != b"{":
+            if block.id is None or block.name is None or block.input is EMPTY:
                 tally.leave_out("tool call without id, name or input", line)
             else:
-                yield ToolCall(block.id, block.name, block.input, message_id, line, thread)
+                records.append(ToolCall(block.id, block.name, block.input, message_id, line, thread))
         elif kind == "text" and block.text is not None:
-            yield _message(role, block.text, message_id, line, thread, tally)
+            records.append(self._message(role, block.text, message_id, line, thread))
         elif kind in _PASSED_OVER:
             tally.count(f"{kind}_blocks_passed_over")
         else:
             tally.leave_out("unknown content block", line)
 
+    def _message(self, role: Role, text: str, message_id: str, line: int, thread: str) -> Message:
+        if len(text) > MAX_TEXT_BYTES:
+            self._tally.count("long_texts_cut")
+            text = text[:MAX_TEXT_BYTES]
+        return Message(role, text, message_id, line, thread)
 
-def _message(role: Any, text: str, message_id: str, line: int, thread: str, tally: Tally) -> Message:
-    if len(text) > MAX_TEXT_BYTES:
-        tally.count("long_texts_cut")
-        text = text[:MAX_TEXT_BYTES]
-    return Message(role, text, message_id, line, thread)
-
-
-def _result(block: Block, line: int, tally: Tally) -> ToolResult:
-    body, is_error = block.content, block.is_error is True
-    size = len(memoryview(body))
-    if size > MAX_TEXT_BYTES:
-        tally.count("huge_outputs_passed_over")
-        return ToolResult("", is_error, line, passed_over=True)
-    view = memoryview(body)
-    if size and view[:1] == b"[" and b'"image"' in bytes(view):
-        tally.count("image_blocks_passed_over")
-        return ToolResult(body, is_error, line, passed_over=True)
-    return ToolResult(body if size else "", is_error, line)
+    def _result(self, block: Block, line: int) -> ToolResult:
+        body, is_error = block.content, block.is_error is True
+        if body is EMPTY:
+            return ToolResult("", is_error, line)
+        view, passed_over = memoryview(body), False
+        if len(view) > MAX_TEXT_BYTES:
+            self._tally.count("huge_outputs_passed_over")
+            return ToolResult("", is_error, line, passed_over=True)
+        if view[0] == _LIST and b'"image"' in bytes(view):
+            self._tally.count("image_blocks_passed_over")
+            passed_over = True
+        return ToolResult(body, is_error, line, None, passed_over, self._tally)
 
 
 def _usage(raw: msgspec.Raw) -> Usage | None:
-    if not len(memoryview(raw)):
-        return None
     try:
         tokens = _TOKENS.decode(raw)
     except msgspec.DecodeError:
@@ -158,33 +178,10 @@ def _usage(raw: msgspec.Raw) -> Usage | None:
     )
 
 
-def _hold_to_one_reading(raw: bytes, envelope: Envelope) -> None:
-    """Raise BadJson where another reader could read the line in another way."""
-    if len(raw) > LONG:
-        if not raw.isascii():
-            try:
-                raw.decode("utf-8")
-            except UnicodeDecodeError:
-                raise BadJson("invalid UTF-8") from None
-        body = envelope.message
-        if body is not None and isinstance(body.content, list):
-            for block in body.content:
-                raw = _without(raw, block.content)
-        raw = _without(raw, envelope.toolUseResult)
-    parse_object(raw)
-
-
-def _without(raw: bytes, part: msgspec.Raw) -> bytes:
-    view = memoryview(part)
-    if len(view) < LONG // 2:
-        return raw
-    begin = raw.find(view)
-    return raw if begin < 0 else raw[:begin] + b"0" + raw[begin + len(view) :]
-
-
-def _reason(raw: bytes) -> str:
+def _say_why(raw: bytes, number: int, tally: Tally) -> None:
     try:
         parse_object(raw)
     except BadJson as error:
-        return reason_for(error, raw)
-    return "line of another shape"
+        refuse(error, raw, number, tally=tally)
+    else:
+        tally.leave_out("line of another shape", number)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from oa_compile.extract.lines import Line
-from oa_compile.extract.readers.anthropic import blocks, envelopes
+from oa_compile.extract.readers.anthropic import Blocks, envelopes
 from oa_compile.extract.records import Compacted, Opened, Record
 from oa_compile.extract.session import Outcome
 from oa_compile.extract.strict import parse_object
@@ -29,16 +29,18 @@ def sniff(body: Mapping[str, Any], _raw: bytes) -> bool:
 
 def read(lines: Iterable[Line], *, tally: Tally) -> Iterator[Record]:
     """What each line says."""
+    blocks = Blocks(tally)
     for number, envelope, raw in envelopes(lines, tally=tally):
         kind, message = envelope.type, envelope.message
-        if kind not in {"system", "assistant", "user", "result"}:
-            tally.leave_out("unknown line type", number)
-        elif message is None:
-            tally.leave_out("line without a message object", number)
+        if message is None:
+            known = kind in {"system", "assistant", "user", "result"}
+            tally.leave_out("line without a message object" if known else "unknown line type", number)
         elif kind == "assistant" or kind == "user":
-            yield from blocks(message, number, role=kind, thread="", tally=tally)
+            yield from blocks.read(message, number, role=kind)
         elif kind == "system":
             yield from _system(parse_object(raw)["message"], number)
+        elif kind != "result":
+            tally.leave_out("unknown line type", number)
         else:
             yield from _result(parse_object(raw)["message"], number)
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from oa_compile.extract.lines import Line
-from oa_compile.extract.readers.anthropic import Envelope, blocks, envelopes
+from oa_compile.extract.readers.anthropic import Blocks, Envelope, Role, envelopes
 from oa_compile.extract.records import Compacted, Finished, Opened, Record
 from oa_compile.extract.session import Message
 from oa_compile.extract.tally import Tally
@@ -34,7 +34,7 @@ def sniff(body: Mapping[str, Any], _raw: bytes) -> bool:
 
 def read(lines: Iterable[Line], *, tally: Tally) -> Iterator[Record]:
     """What each line says."""
-    session, told, threads = "", ("", "", ""), _Threads()
+    session, told, threads, blocks = "", ("", "", ""), _Threads(), Blocks(tally)
     for number, envelope, _ in envelopes(lines, tally=tally):
         kind, message = envelope.type, envelope.message
         if kind == "assistant" and not session and envelope.sessionId:
@@ -52,8 +52,8 @@ def read(lines: Iterable[Line], *, tally: Tally) -> Iterator[Record]:
             if envelope.isCompactSummary and not thread:
                 yield Compacted(number)
             prompt = kind == "user" and not envelope.isMeta and not envelope.isCompactSummary
-            role = kind if kind == "assistant" or prompt else "system"
-            for record in blocks(message, number, role=role, thread=thread, tally=tally):
+            role: Role = "assistant" if kind == "assistant" else "user" if prompt else "system"
+            for record in blocks.read(message, number, role=role, thread=thread):
                 if type(record) is Message and record.role == "user":
                     yield from _said_by_a_user(record)
                 else:
@@ -94,5 +94,3 @@ def _said_by_a_user(message: Message) -> Iterator[Record]:
 
 def _model(name: str) -> str:
     return "" if name.startswith("<") else name  # "<synthetic>": no model wrote it
-
-
