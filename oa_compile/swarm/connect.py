@@ -228,7 +228,7 @@ class Connection:
             await customer.close(seconds=0)
             raise
         for one in left:
-            customer.background(see_end(customer, payments, one, may_come=self.may_come(one.written)))
+            customer.background.run(see_end(customer, payments, one, may_come=self.may_come(one.written)))
         return customer
 
     def _choice(self) -> Choice | None:

@@ -12,7 +12,7 @@ import math
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -20,6 +20,7 @@ from typing import Any
 from oa_compile.chat import ChatAnswer, ChatRequest
 from oa_compile.errors import LaneError
 from oa_compile.swarm.customer.attempt import Attempt, JobFault
+from oa_compile.swarm.customer.background import Background
 from oa_compile.swarm.customer.belief import CLOCK_SKEW, disbelief
 from oa_compile.swarm.customer.errand import Asked, Errand
 from oa_compile.swarm.customer.exchange import Ended, Exchange, Observe, unobserved, with_payment
@@ -84,8 +85,8 @@ class Customer:
         self._pool = None if offload is not None else ThreadPoolExecutor(THREADS, "oacompile-swarm-io")
         self._offload = offload
         self._exchanges: dict[str, Exchange] = {}
-        self._background: set[asyncio.Task[None]] = set()
-        self._broken: BaseException | None = None
+        self.background = Background()
+        """What nobody waits for: payments that end late, settlements."""
         self._subscription: Subscription | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
@@ -122,11 +123,7 @@ class Customer:
         """
         if self.settlements is not None:
             self.settlements.finish(self)
-        until = self.loop_time() + seconds
-        while self._background and (left := until - self.loop_time()) > 0:  # one may begin the next
-            await asyncio.wait(self._background, timeout=left)
-        for task in list(self._background):
-            task.cancel()
+        await self.background.close(seconds=seconds)
         if self._keeper is not None:
             self._keeper.cancel()
         if self._subscription is not None:
@@ -136,7 +133,7 @@ class Customer:
         await self.network.close()
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
-        broken, self._broken = self._broken, None
+        broken = self.background.take_broken()
         if isinstance(broken, Exception):  # a StopRun is known to the run already
             raise broken
 
@@ -151,19 +148,6 @@ class Customer:
             return await self._offload(work, *arguments)
         return await asyncio.get_running_loop().run_in_executor(self._pool, work, *arguments)
 
-    def background(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """Run something that nobody waits for; closing does."""
-        task = asyncio.get_running_loop().create_task(coroutine)
-        self._background.add(task)
-        task.add_done_callback(self._over)
-
-    def _over(self, task: asyncio.Task[None]) -> None:
-        """What breaks where nobody waits (an alarm, a full disk) is met by the next call, or by `close`."""
-        self._background.discard(task)
-        error = None if task.cancelled() else task.exception()
-        if self._broken is None:
-            self._broken = error
-
     # -- asking ----------------------------------------------------------------------------------
 
     async def ask(self, asked: Asked, attempt: Attempt) -> ChatAnswer:
@@ -171,8 +155,7 @@ class Customer:
         open while its payment is pending. Raises JobFault when nobody answered, and what broke in the
         background.
         """
-        if self._broken is not None:
-            raise self._broken
+        self.background.check()
         return await Errand(self, asked).run(attempt)
 
     async def choose(
@@ -302,7 +285,7 @@ class Customer:
     def watch(self, ended: Ended, attempt: Attempt) -> None:
         """Leave an attempt open until its pending payment has ended."""
         attempt.pending()
-        self.background(self._watch(ended, attempt))
+        self.background.run(self._watch(ended, attempt))
 
     async def _watch(self, ended: Ended, attempt: Attempt) -> None:
         if self.payments is None:

@@ -52,7 +52,7 @@ class Settlements:
     def _begin(self, customer: Customer, provider: str, *, at_end: bool) -> None:
         due = self.tabs.due(provider, at_end=at_end)
         if due is not None:
-            customer.background(self._settle(customer, provider, due))
+            customer.background.run(self._settle(customer, provider, due))
 
     async def _settle(self, customer: Customer, provider: str, due: Due) -> None:
         try:

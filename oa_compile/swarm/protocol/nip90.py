@@ -1,9 +1,9 @@
 """Chat calls as NIP-90 jobs: which tags say what, written and read.
 
 Owns the tags of kinds 5050 (job request), 6050 (job result) and 7000 (job feedback). Pure: no I/O, no
-clock, no randomness; keys come in as a `Cipher`. Who may ask, who is believed, what is paid and how long anybody
-waits are other modules' matters; announcements are `nip89`'s. What is read was written by a stranger: it
-ends in a value or in ProtocolError.
+clock, no randomness; keys come in as a `Cipher`. Who may ask, who is believed, what is paid and how long
+anybody waits are other modules' matters; announcements are `nip89`'s. What is read was written by a
+stranger: it ends in a value or in ProtocolError.
 
 What we write. `[…]` marks what is left out when there is nothing to say; amounts are msat, in digits.
 
