@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import statistics
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 Plan = list[tuple[int, int]]
@@ -73,6 +74,45 @@ def drive(ask: Callable[[int], None], *, jobs: int, at_once: int, first: int) ->
     if errors:
         raise errors[0]
     return Measured(seconds, latencies)
+
+
+async def run_parts(
+    ask: Callable[[int], Awaitable[None]], listener: asyncio.Task[None], *, plan: Plan, meter: Meter
+) -> list[Measured]:
+    """Every part of the plan, with tasks, as long as the listener listens."""
+
+    async def parts() -> list[Measured]:
+        found = []
+        for jobs, at_once in plan:
+            before = meter()
+            found.append(await _drive(ask, jobs=jobs, at_once=at_once))
+            found[-1].cpu = used(before, meter())
+        return found
+
+    driving = asyncio.create_task(parts())
+    try:
+        await asyncio.wait({driving, listener}, return_when=asyncio.FIRST_COMPLETED)
+        return driving.result() if driving.done() else listener.result()  # type: ignore[return-value]
+    finally:
+        for task in (driving, listener):
+            task.cancel()
+        await asyncio.gather(driving, listener, return_exceptions=True)
+
+
+async def _drive(ask: Callable[[int], Awaitable[None]], *, jobs: int, at_once: int) -> Measured:
+    """As `drive`, with tasks for threads."""
+    numbers = iter(range(jobs))
+    latencies: list[float] = []
+
+    async def work() -> None:
+        for number in numbers:
+            began = time.perf_counter()
+            await ask(number)
+            latencies.append(time.perf_counter() - began)
+
+    start = time.perf_counter()
+    await asyncio.gather(*(work() for _ in range(at_once)))
+    return Measured(time.perf_counter() - start, latencies)
 
 
 def median(values: list[float]) -> float:

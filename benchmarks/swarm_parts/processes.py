@@ -1,6 +1,6 @@
 """The swarm of the benchmark: relay, ledger, service providers and an echo, a process each.
 
-    python -m swarm_parts.processes relay|ledger|provider|echo …      what `Processes` starts
+    python -m swarm_parts.processes relay|ledger|provider|sdk-provider|echo …      what `Processes` starts
 
 A process says one line of JSON when it is ready, and ends with its standard input. A provider takes orders
 there, a line of JSON each: the terms to serve under from now on, or "times", what its jobs took.
@@ -14,7 +14,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Self
@@ -66,6 +66,8 @@ class Processes:
             for number in range(PROVIDERS):
                 tabs = str(self._folder / f"tabs-{number}.jsonl")
                 self._start("provider", self.relay, self.wallets[f"provider-{number}"], tabs)
+            sdk = (self._start("sdk-provider", self.relay) for _ in range(PROVIDERS))
+            self.sdk_providers: tuple[str, ...] = tuple(said["pubkey"] for said in sdk)
             self._stack = self._stack.pop_all()
         return self
 
@@ -83,8 +85,11 @@ class Processes:
         return {job: times for said in self._order("times") for job, times in said.items()}
 
     def cpu_seconds(self) -> dict[str, float]:
-        """What each kind of process has used of a core so far; this one is the customer."""
+        """What each kind of process has used of a core so far; this one is the customer. Providers are of
+        one kind, whatever they are built on: only those that are asked use anything.
+        """
         used = {kind: sum(map(_cpu_seconds, them)) for kind, them in self._processes.items()}
+        used["provider"] += used.pop("sdk-provider")
         return {"customer": time.process_time()} | used
 
     def _order(self, order: Any) -> list[Any]:
@@ -208,6 +213,13 @@ async def provider(relay: str, wallet: str, tabs: str) -> None:
     await network.close()
 
 
+async def sdk_provider(relay: str) -> None:
+    """A service provider on nostr-sdk's Client."""
+    from swarm_parts.sdk import serve_jobs  # what loads nostr-sdk, which no other process here needs
+
+    await serve_jobs(relay, lambda pubkey: _say({"pubkey": pubkey}))
+
+
 async def relay() -> None:
     """nostr-sdk's LocalRelay."""
     running = await run_local_relay()
@@ -242,5 +254,11 @@ def _say(what: Any) -> None:
 
 
 if __name__ == "__main__":
-    roles = {"relay": relay, "ledger": ledger, "provider": provider, "echo": echo}
+    roles: dict[str, Callable[..., Coroutine[Any, Any, None]]] = {
+        "relay": relay,
+        "ledger": ledger,
+        "provider": provider,
+        "sdk-provider": sdk_provider,
+        "echo": echo,
+    }
     asyncio.run(roles[sys.argv[1]](*sys.argv[2:]))

@@ -15,7 +15,7 @@ from typing import Any
 
 from oa_compile.journal import Journal
 from oa_compile.lanes.account import Accounts
-from oa_compile.swarm.customer import customer
+from oa_compile.swarm.customer import belief
 from oa_compile.swarm.lightning.cln import ClnWallet
 from oa_compile.swarm.protocol.event import Keys
 from swarm_parts.drive import median
@@ -38,7 +38,7 @@ PARTS = {
     "verify": "verify an event",
     "line": "append to the journal (three lines a paid job, two an unpaid one)",
     "intent": "the intent's line and its fsync",
-    "pay": "the wallet: thread, unix socket, xpay, proof",
+    "pay": "the wallet: unix socket, xpay, proof",
 }
 
 
@@ -86,7 +86,7 @@ def _timing() -> Iterator[dict[str, list[float]]]:
     with ExitStack() as stack:
         for name, owner, attribute in (
             ("sign", Keys, "sign"),
-            ("verify", customer, "verify"),
+            ("verify", belief, "verify"),
             ("line", Journal, "append"),
             ("intent", Accounts, "intend"),
             ("pay", ClnWallet, "pay"),

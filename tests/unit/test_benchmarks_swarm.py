@@ -10,7 +10,24 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PEERS = ["ours", "ours_encrypted", "result_first", "pay_first", "tab", "nostr_sdk", "echo"]
+PEERS = [
+    "ours",
+    "ours_encrypted",
+    "result_first",
+    "pay_first",
+    "tab",
+    "nostr_sdk",
+    "nostr_sdk_customer",
+    "echo",
+]
+RATIOS = [
+    "vs_nostr_sdk_client",
+    "vs_nostr_sdk_customer",
+    "p50_ms_1",
+    "paid_vs_unpaid",
+    "tab_vs_unpaid",
+    "encrypted_vs_unpaid",
+]
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +42,7 @@ def told() -> list[str]:
 @pytest.mark.timeout(120)
 def test_the_last_line_holds_every_figure(told: list[str]) -> None:
     figures = json.loads(told[-1])
-    for name in ("vs_nostr_sdk_client", "p50_ms_1", "paid_vs_unpaid", "tab_vs_unpaid", "encrypted_vs_unpaid"):
+    for name in RATIOS:
         assert figures.pop(name) > 0
     assert set(figures) == {
         f"{peer}_{figure}_{at_once}"
