@@ -28,6 +28,7 @@ from oa_compile.spec.program import ProgramSpec
 from oa_compile.spec.source import TomlFile, read_toml, spec_error
 
 PROGRAM_FILE = "program.toml"
+PROGRAMS = Path("programs")
 ENVIRONMENT_PREFIX = "OACOMPILE_"
 DEFAULTS = Path(__file__).with_name("defaults.toml")
 
@@ -78,13 +79,18 @@ class _FileLayer:
 
 
 def load_program(path: Path) -> LoadedProgram:
-    """The program at `path`, its folder or its ``program.toml``. Raises SpecError."""
+    """The program at `path`: its folder, its ``program.toml``, or its name in ``programs/``.
+
+    Raises SpecError.
+    """
+    if len(path.parts) == 1 and not path.exists() and (PROGRAMS / path / PROGRAM_FILE).exists():
+        path = PROGRAMS / path
     file = path / PROGRAM_FILE if path.is_dir() else path
     if path.is_dir() and not file.exists():
         raise _missing(f"no {PROGRAM_FILE} in this folder", path)
     if not path.exists():
-        programs = [p.parent.name for p in path.parent.glob(f"*/{PROGRAM_FILE}")]
-        raise _missing("no such program", path, near=did_you_mean(path.name, programs))
+        near = [p.parent.name for folder in (path.parent, PROGRAMS) for p in folder.glob(f"*/{PROGRAM_FILE}")]
+        raise _missing("no such program", path, near=did_you_mean(path.name, near))
     toml = read_toml(file)
     spec, problems = _validate(ProgramSpec, toml.data, toml.locate)
     if spec is None:
