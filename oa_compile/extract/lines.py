@@ -10,15 +10,20 @@ import gzip
 import hashlib
 import io
 import itertools
+import sys
 import zlib
 from collections.abc import Iterable, Iterator
 from typing import IO, Any, NamedTuple
 
 import msgspec
-import zstandard
 
 from oa_compile.extract.strict import BadJson, parse_object
 from oa_compile.extract.tally import Tally
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 MAX_LINE_BYTES = 32 * 1024 * 1024
 HEAD_LINES = 20
@@ -80,7 +85,7 @@ def read_lines(source: Source, *, tally: Tally) -> Iterator[Line]:
                 tally.refuse("line too long", number)
                 continue
             yield Line(number, raw)
-    except (EOFError, zlib.error, gzip.BadGzipFile, zstandard.ZstdError):
+    except (EOFError, zlib.error, gzip.BadGzipFile, zstd.ZstdError):
         tally.refuse("packed file that is damaged from here on", number + 1)
     finally:
         tally.count("lines_read", number)
@@ -121,8 +126,7 @@ def _unpacked(stream: io.BufferedReader) -> IO[bytes]:
     if head.startswith(_GZIP):
         return io.BufferedReader(gzip.GzipFile(fileobj=stream), _BLOCK)  # type: ignore[arg-type]
     if head == _ZSTD:
-        reader = zstandard.ZstdDecompressor().stream_reader(stream, read_across_frames=True)
-        return io.BufferedReader(reader, _BLOCK)  # type: ignore[arg-type]
+        return io.BufferedReader(zstd.ZstdFile(stream), _BLOCK)  # type: ignore[arg-type]
     return stream
 
 

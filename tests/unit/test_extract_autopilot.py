@@ -2,102 +2,70 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from oa_compile.extract.episodes import find_episodes, relative_path
-from oa_compile.extract.lines import LogLine, read_lines
-from oa_compile.extract.readers import autopilot, sniff
-from oa_compile.extract.session import Message, Place, Session, Usage
-from oa_compile.extract.tally import Tally
-
-REAL = Path(__file__).parents[3] / "shared" / "data" / "autopilot"
-INIT = {"type": "system", "message": {"subtype": "init", "session_id": "s1", "cwd": "/repo", "model": "m"}}
-
-
-def say(message_id: str, *blocks: dict[str, Any], usage: dict[str, int] | None = None) -> dict[str, Any]:
-    return {"type": "assistant", "message": {"id": message_id, "content": list(blocks), "usage": usage}}
-
-
-def text(words: str) -> dict[str, Any]:
-    return {"type": "text", "text": words}
-
-
-def use(call_id: str, name: str, **arguments: Any) -> dict[str, Any]:
-    return {"type": "tool_use", "id": call_id, "name": name, "input": arguments}
-
-
-def back(call_id: str, content: Any = "ok", **more: Any) -> dict[str, Any]:
-    block = {"type": "tool_result", "tool_use_id": call_id, "content": content, **more}
-    return {"type": "user", "message": {"role": "user", "content": [block]}}
+from oa_compile.extract.assemble import WINDOW
+from oa_compile.extract.episodes import relative_path
+from oa_compile.extract.session import Message, Usage
+from tests.support.sessions import (
+    INIT,
+    REAL,
+    Told,
+    back,
+    claim,
+    complete,
+    done,
+    edit,
+    encode,
+    issue,
+    say,
+    tell,
+    text,
+    use,
+)
 
 
-def read(*lines: dict[str, Any]) -> tuple[list[Session], Tally]:
-    tally = Tally()
-    numbered = (LogLine(line, Place("log", n)) for n, line in enumerate(lines, start=1))
-    return list(autopilot.read(numbered, tally=tally)), tally
-
-
-def done(call_id: str, name: str, content: Any = "ok", **arguments: Any) -> Iterable[dict[str, Any]]:
-    """A call and its result."""
-    return say(f"m-{call_id}", use(call_id, name, **arguments)), back(call_id, content)
-
-
-def issue(call_id: str, number: int = 7) -> Iterable[dict[str, Any]]:
-    body = f'{{"number": {number}, "title": "Fix it", "description": "It is broken."}}'
-    return done(call_id, "mcp__issues__issue_ready", [{"type": "text", "text": body}])
-
-
-def claim(call_id: str, number: int = 7, answer: str = "Claimed issue #7") -> Iterable[dict[str, Any]]:
-    return done(call_id, "mcp__issues__issue_claim", answer, number=number)
-
-
-def complete(call_id: str, number: int = 7) -> Iterable[dict[str, Any]]:
-    return done(call_id, "mcp__issues__issue_complete", f"Completed issue #{number}", number=number)
-
-
-def edit(call_id: str, path: str = "/repo/a.py") -> Iterable[dict[str, Any]]:
-    return done(call_id, "Edit", "updated", file_path=path)
+def read(*lines: dict[str, Any]) -> Told:
+    return tell(encode(lines))
 
 
 def test_a_message_in_several_lines_counts_its_usage_once() -> None:
     usage = {"input_tokens": 10, "output_tokens": 3, "cache_read_input_tokens": 5}
-    sessions, _ = read(
+    told = read(
         INIT,
         say("m1", text("a"), usage=usage),
         say("m1", use("c1", "Read"), usage={**usage, "output_tokens": 8}),
     )
-    assert sessions[0].usage == Usage(input_tokens=10, output_tokens=8, cache_read_tokens=5)
+    assert told.sessions[0].usage == Usage(input_tokens=10, output_tokens=8, cache_read_tokens=5)
 
 
 def test_a_repeated_call_or_result_counts_once() -> None:
-    sessions, tally = read(INIT, *done("c1", "Read", "first"), *done("c1", "Read", "second"))
-    assert [c.result.text for c in sessions[0].calls if c.result] == ["first"]
-    assert tally.counts["tool_calls"] == 1
-    assert tally.counts["repeated_tool_calls"] == 1
-    assert tally.counts["repeated_tool_results"] == 1
+    told = read(INIT, *done("c1", "Read", "first"), *done("c1", "Read", "second"))
+    assert [c.result.text for c in told.calls if c.result] == ["first"]
+    assert len(told.calls) == 1
+    assert told.tally.counts["repeated_tool_calls"] == 1
+    assert told.tally.counts["repeated_tool_results"] == 1
 
 
 def test_results_are_matched_by_id_whatever_their_order() -> None:
     calls = say("m1", use("c1", "Read"), use("c2", "Bash"))
-    sessions, _ = read(INIT, calls, back("c2", "two", is_error=True), back("c1", [text("one")]))
-    first, second = sessions[0].calls
+    told = read(INIT, calls, back("c2", "two", is_error=True), back("c1", [text("one")]))
+    first, second = told.calls
     assert (first.worked, second.worked) == (True, False)
     assert first.result is not None
-    assert (first.result.text, first.result.place) == ("one", Place("log", 4))
+    assert (first.result.text, first.result.line) == ("one", 4)
 
 
 def test_a_call_without_a_result_did_not_work() -> None:
-    sessions, _ = read(INIT, say("m1", use("c1", "Read")))
-    assert sessions[0].calls[0].result is None
-    assert not sessions[0].calls[0].worked
+    told = read(INIT, say("m1", use("c1", "Read")))
+    assert told.calls[0].result is None
+    assert not told.calls[0].worked
 
 
 def test_what_cannot_be_used_is_reported() -> None:
-    _, tally = read(
+    told = read(
         INIT,
         back("nowhere"),
         say("m1", {"type": "tool_use", "name": "Read", "input": {}}, {"type": "hologram"}),
@@ -105,37 +73,38 @@ def test_what_cannot_be_used_is_reported() -> None:
         {"type": "user", "message": None},
         say("m3", {"type": "thinking", "thinking": "hm"}),
     )
-    assert {left.reason: left.first for left in tally.left_out()} == {
+    assert told.left_out == {
         "tool result without its call": "log:2",
         "tool call without id, name or input": "log:3",
         "unknown content block": "log:3",
         "message without content": "log:4",
         "line without a message object": "log:5",
     }
-    assert tally.counts["thinking_blocks_passed_over"] == 1
+    assert told.tally.counts["thinking_blocks_passed_over"] == 1
 
 
 def test_a_resumed_session_goes_on_and_a_new_one_starts() -> None:
     end = {"type": "result", "message": {"subtype": "success", "session_id": "s1", "total_cost_usd": 0.25}}
     other = {"type": "system", "message": {"subtype": "init", "session_id": "s2"}}
-    sessions, _ = read(INIT, *done("c1", "Read"), end, INIT, *done("c2", "Read"), end, other)
-    assert [(s.id, len(s.calls), len(s.outcomes)) for s in sessions] == [("s1", 2, 2), ("s2", 0, 0)]
-    assert [o.cost_usd for o in sessions[0].outcomes] == [0.25, 0.25]
+    told = read(INIT, *done("c1", "Read"), end, INIT, *done("c2", "Read"), end, other)
+    assert told.sessions[0].resumptions == 1
+    assert [(s.id, s.calls, len(s.outcomes)) for s in told.sessions] == [("s1", 2, 2), ("s2", 0, 0)]
+    assert [o.cost_usd for o in told.sessions[0].outcomes] == [0.25, 0.25]
 
 
 def test_compactions_are_counted() -> None:
-    sessions, _ = read(INIT, {"type": "system", "message": {"subtype": "compact_boundary"}})
-    assert sessions[0].compactions == 1
+    told = read(INIT, {"type": "system", "message": {"subtype": "compact_boundary"}})
+    assert told.sessions[0].compactions == 1
 
 
 def test_plain_text_content_is_a_message() -> None:
-    sessions, _ = read(INIT, {"type": "user", "message": {"role": "user", "content": "Please fix it."}})
-    assert sessions[0].steps == (Message("user", "Please fix it.", "log:2", Place("log", 2)),)
+    told = read(INIT, {"type": "user", "message": {"role": "user", "content": "Please fix it."}})
+    assert told.main == [Message("user", "Please fix it.", "line 2", 2)]
 
 
 def test_an_episode_has_its_issue_its_files_and_its_commit() -> None:
     commit = "[main f0dd7ba82] Fix it\n 1 file changed"
-    sessions, _ = read(
+    told = read(
         INIT,
         *edit("c0", "/repo/before.py"),
         *issue("c1"),
@@ -148,13 +117,13 @@ def test_an_episode_has_its_issue_its_files_and_its_commit() -> None:
         *complete("c8"),
         *edit("c9", "/repo/after.py"),
     )
-    (episode,) = find_episodes(sessions[0])
+    (episode,) = told.episodes
     assert episode.teaches
-    assert episode.files == ("a.py", "src/c.py")
-    assert episode.commits == ("f0dd7ba82",)
+    assert episode.files == ["a.py", "src/c.py"]
+    assert episode.commits == ["f0dd7ba82"]
     assert episode.issue is not None
     assert (episode.issue.title, episode.issue.description) == ("Fix it", "It is broken.")
-    assert episode.claimed < episode.completed
+    assert episode.opened < (episode.closed or 0)
 
 
 @pytest.mark.parametrize(
@@ -186,14 +155,14 @@ def test_an_episode_has_its_issue_its_files_and_its_commit() -> None:
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_what_does_not_teach(lines: tuple[dict[str, Any], ...], why: str) -> None:
-    sessions, _ = read(INIT, *lines)
-    assert not any(episode.teaches for episode in find_episodes(sessions[0])), why
+    told = read(INIT, *lines)
+    assert not any(episode.teaches for episode in told.episodes), why
 
 
 def test_a_failed_edit_edits_nothing() -> None:
     failed = say("m3", use("3", "Edit", file_path="/repo/a.py")), back("3", "no match", is_error=True)
-    sessions, _ = read(INIT, *issue("1"), *claim("2"), *failed, *complete("4"))
-    assert find_episodes(sessions[0])[0].files == ()
+    told = read(INIT, *issue("1"), *claim("2"), *failed, *complete("4"))
+    assert told.episodes[0].files == []
 
 
 @pytest.mark.parametrize(
@@ -204,18 +173,45 @@ def test_paths_are_relative_to_the_repository(path: str, expected: str | None) -
     assert relative_path(path, "/repo") == expected
 
 
+def test_a_result_that_comes_too_late_is_no_result_and_holds_nothing_up() -> None:
+    many = (line for n in range(WINDOW) for line in done(f"c{n}", "Read"))
+    told = read(INIT, say("m", use("slow", "Bash")), *many, back("slow"))
+    assert len(told.calls) == WINDOW + 1
+    assert told.calls[0].result is None
+    assert told.tally.counts["repeated_tool_results"] == 1
+
+
+def test_what_a_user_asks_is_the_task_where_there_is_no_tracker() -> None:
+    ask = {"type": "user", "message": {"role": "user", "content": "Please fix it.\nIt is broken."}}
+    more = {"type": "user", "message": {"role": "user", "content": "Quickly."}}
+    told = read(INIT, ask, more, *edit("1"), *done("2", "Bash", "3 passed", command="pytest"), ask)
+    first, second = told.episodes
+    assert (first.kind, first.state, first.teaches) == ("prompt", "completed", True)
+    assert first.issue is not None
+    assert first.issue.description == "Please fix it.\nIt is broken.\n\nQuickly."
+    assert (second.state, second.teaches) == ("abandoned", False)
+
+
+def test_a_prompt_whose_last_check_failed_teaches_nothing() -> None:
+    ask = {"type": "user", "message": {"role": "user", "content": "Fix it."}}
+    passed = done("2", "Bash", "3 passed", command="pytest")
+    told = read(INIT, ask, *edit("1"), *passed, *done("3", "Bash", "1 failed, 2 passed", command="pytest"))
+    assert [episode.succeeded for episode in told.episodes] == [False]
+
+
+def test_a_log_without_a_session_id_has_the_name_it_is_given() -> None:
+    told = read(*done("c1", "Read"))
+    assert [session.id for session in told.sessions] == ["log"]
+
+
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real logs are not beside this checkout")
 def test_the_real_sessions() -> None:
     """Counts that an independent script found in the ten real files."""
-    tally, teaching, claimed, sessions = Tally(), 0, 0, 0
-    for path in sorted(REAL.glob("*.jsonl")):
-        reader, lines = sniff(read_lines(path, name=path.name, tally=tally))
-        assert reader is autopilot
-        for session in reader.read(lines, tally=tally):
-            sessions += 1
-            episodes = find_episodes(session)
-            claimed += len(episodes)
-            teaching += sum(episode.teaches for episode in episodes)
-    assert (sessions, claimed, teaching) == (10, 50, 34)
-    assert tally.counts["tool_calls"] == 1241
-    assert tally.left_out() == ()
+    told = [tell(path.read_bytes()) for path in sorted((REAL / "autopilot").glob("*.jsonl"))]
+    assert {each.format for each in told} == {"autopilot"}
+    episodes = [episode for each in told for episode in each.episodes]
+    assert sum(len(each.sessions) for each in told) == 10
+    assert len(episodes) == 50
+    assert sum(episode.teaches for episode in episodes) == 34
+    assert sum(len(each.calls) for each in told) == 1241
+    assert [each.left_out for each in told if each.left_out] == []

@@ -79,8 +79,16 @@ def logs(tmp_path: Path) -> Path:
     return folder
 
 
-def run(sources: Sequence[Path], out: Path, **more: object) -> ExtractReport:
-    return extract(sources, program=tool_selection(), out=out, **more)  # type: ignore[arg-type]
+def alone() -> Program:
+    """Each example by itself: the logs made here are of one session, and would be all on one side."""
+    spec = tool_selection().spec
+    return Program(spec.model_copy(update={"splits": spec.splits.model_copy(update={"group": "none"})}))
+
+
+def run(
+    sources: Sequence[Path], out: Path | None, *, program: Program | None = None, **more: object
+) -> ExtractReport:
+    return extract(sources, program=program or alone(), out=out, **more)  # type: ignore[arg-type]
 
 
 def test_the_card_tells_what_was_made(logs: Path, tmp_path: Path) -> None:
@@ -144,7 +152,7 @@ def test_files_that_cannot_be_used_are_reported_and_the_rest_is(logs: Path, tmp_
     left = {item.reason: item for item in report.left_out}
     assert left["file of unknown format"].count == 3
     assert left["file of unknown format"].first == "c.jsonl:0"
-    assert left["invalid UTF-8"].first == "d.jsonl:2"
+    assert {left.reason for left in report.refused} == {"file of unknown format"}
     assert report.card.counts["files"] == 2
 
 
@@ -182,7 +190,7 @@ def test_sources_that_find_nothing(tmp_path: Path, source: str, message: str) ->
 def test_logs_without_examples_are_an_error_with_the_reasons(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_bytes(log([])[:-1] + b"\nnonsense\n")
     with pytest.raises(
-        UsageError, match=r"no `tool_selection` example could be made of 1 files .not JSON: 1"
+        UsageError, match=r"no `tool_selection` example could be made of 1 file .not JSON: 1"
     ):
         run([tmp_path / "a.jsonl"], tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -203,7 +211,7 @@ def test_reading_imports_no_numerical_library() -> None:
 
 
 def test_the_shipped_dataset_is_what_extract_makes_of_the_shipped_sessions(tmp_path: Path) -> None:
-    report = run([SHIPPED / "sessions"], tmp_path / "out")
+    report = run([SHIPPED / "sessions"], tmp_path / "out", program=tool_selection())
     shipped = load_card(SHIPPED)
     assert {n: s.digest for n, s in report.card.splits.items()} == {
         n: s.digest for n, s in shipped.splits.items()
@@ -218,12 +226,14 @@ def test_the_shipped_dataset_is_what_extract_makes_of_the_shipped_sessions(tmp_p
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real logs are not beside this checkout")
 class TestRealLogs:
     def test_tool_selection(self, tmp_path: Path) -> None:
-        report = run([REAL], tmp_path / "out")
-        assert report.card.counts["examples_kept"] == 307
+        report = run([REAL], tmp_path / "out", program=tool_selection())
+        assert report.card.counts["examples_made"] == 308
+        assert report.card.counts["tool_calls"] == 1241
         assert {left.reason for left in report.left_out} == {
             "call without a thought before it",
             "call of another tool",
             "call failed",
+            "near-duplicate of a val example",
         }
 
     def test_planning(self, tmp_path: Path) -> None:
