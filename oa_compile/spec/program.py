@@ -123,8 +123,14 @@ class ExtractSpec(SpecModel):
 
 
 class SplitSpec(SpecModel):
-    """Shares of each split; they must add up to 1."""
+    """How examples are split. The shares must add up to 1.
 
+    Examples of one `group` go to one split: those of the same issue of the same repository (``episode``),
+    of the same repository, of the same session, or each by itself (``none``). Where the wider thing is
+    not in the logs, the next narrower one is the group.
+    """
+
+    group: Literal["episode", "repository", "session", "none"] = "episode"
     train: float = Field(default=0.4, ge=0, le=1)
     val: float = Field(default=0.3, ge=0, le=1)
     test: float = Field(default=0.3, gt=0, le=1)

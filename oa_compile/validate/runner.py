@@ -25,7 +25,7 @@ from oa_compile.artifact.manifest import (
     write_whole,
 )
 from oa_compile.chat import ChatRequest
-from oa_compile.dataset import SPLITS, Split, load_card, load_split
+from oa_compile.dataset import SPLITS, Split, load_card, load_unsealed
 from oa_compile.digest import digest_json, short
 from oa_compile.errors import DigestMismatch, Interrupted, OacompileError, StopRun, UsageError
 from oa_compile.evaluate.examples import score_function
@@ -124,18 +124,7 @@ def _testset(artifact: Path, manifest: Manifest, dataset: Path | None) -> Split:
                 "split may hold examples the compile has seen",
                 hint="name the right dataset with --dataset, or compile again on this one",
             )
-    testset = load_split(folder, "test")
-    if not testset.records:
-        raise UsageError(f"{testset.path}: the test split is empty", hint="extract more sessions")
-    known = {record.id: name for name in ("train", "val") for record in load_split(folder, name).records}
-    for record in testset.records:
-        if record.id in known:
-            raise DigestMismatch(
-                f"{testset.path}: example {short(record.id)} is in the {known[record.id]} split too: "
-                "the testset is contaminated",
-                hint="make the dataset again with `oacompile extract`",
-            )
-    return testset
+    return load_unsealed(folder)["test"]
 
 
 def validation_folder(question: Question, lanes: Mapping[str, Lane]) -> Path:

@@ -12,7 +12,8 @@ import pytest
 from oa_compile.artifact.folder import RunFolder, read_inputs
 from oa_compile.artifact.manifest import MANIFEST, PROGRAM, TEST_RESULT, load_manifest
 from oa_compile.chat import ChatRequest
-from oa_compile.dataset import CARD_NAME, load_split
+from oa_compile.dataset import CARD_NAME, SPLITS, load_split
+from oa_compile.dataset.near_duplicates import MEASURE
 from oa_compile.digest import digest_bytes
 from oa_compile.errors import BudgetExhausted, DigestMismatch, ExitCode, LaneError, UsageError
 from oa_compile.events import Candidate, Evaluated, RunFinished, RunStarted
@@ -184,11 +185,16 @@ def test_a_changed_testset_is_refused(root: Path) -> None:
     assert "test.jsonl" in caught.value.message
 
 
-def test_an_empty_testset_is_usage(tmp_path: Path) -> None:
-    config = make_config(optimizer__name="copro", optimizer__copro={"breadth": 2, "depth": 1})
-    run(new_run(tmp_path, config=config, sizes=(8, 6, 0)))
-    with pytest.raises(UsageError, match="the test split is empty"):
-        asked(tmp_path)
+def test_no_testset_no_verdict(root: Path) -> None:
+    path = root / "dataset" / CARD_NAME
+    card = json.loads(path.read_text())
+    del card["splits"]["test"]
+    total = sum(info["n"] for info in card["splits"].values())
+    for info in card["splits"].values():
+        info["share"] = round(info["n"] / total, 4)
+    path.write_text(json.dumps(card))
+    with pytest.raises(UsageError, match="missing holdout: there is no test split"):
+        asked(root)
 
 
 def test_a_testset_that_was_cut_anew_is_refused(root: Path) -> None:
@@ -197,18 +203,37 @@ def test_a_testset_that_was_cut_anew_is_refused(root: Path) -> None:
 
 
 def test_a_testset_with_training_examples_in_it_is_refused(tmp_path: Path) -> None:
+    """Also by the run, which has no testset to look into: the card's lists of members say it."""
     config = make_config(optimizer__name="copro", optimizer__copro={"breadth": 2, "depth": 1})
     made = new_run(tmp_path, config=config, sizes=(8, 6, 4))
     dataset = tmp_path / "dataset"
     data = (dataset / "train.jsonl").read_bytes() + (dataset / "test.jsonl").read_bytes()
     (dataset / "test.jsonl").write_bytes(data)
-    for card in (dataset / CARD_NAME, made.inputs / "dataset" / CARD_NAME):
-        body = json.loads(card.read_text())
-        body["splits"]["test"] |= {"digest": digest_bytes(data), "n": 12}
-        card.write_text(json.dumps(body))
+    total = sum(len((dataset / f"{name}.jsonl").read_bytes().splitlines()) for name in SPLITS)
+    card = json.loads((dataset / CARD_NAME).read_text())
+    card["splits"]["test"] |= {"digest": digest_bytes(data), "n": 12}
+    for info in card["splits"].values():
+        info["share"] = round(info["n"] / total, 4)
+    (dataset / CARD_NAME).write_text(json.dumps(card))
+    shutil.copy(dataset / CARD_NAME, made.inputs / "dataset" / CARD_NAME)
     run(made)
-    with pytest.raises(DigestMismatch, match="is in the train split too"):
+    with pytest.raises(DigestMismatch, match=r"contaminated holdout: example .* is in the train split too"):
         asked(tmp_path)
+
+    card["splits"]["test"]["members"] += " " + card["splits"]["train"]["members"]
+    (made.inputs / "dataset" / CARD_NAME).write_text(json.dumps(card))
+    with pytest.raises(DigestMismatch, match="contaminated holdout: the train split has its member"):
+        read_inputs(made)
+
+
+def test_a_testset_with_near_duplicates_of_training_examples_is_refused(root: Path) -> None:
+    """The world's things differ in a number only; nobody said they were apart, until this card."""
+    for folder_ in (root / "dataset", folder(root).inputs / "dataset"):
+        card = json.loads((folder_ / CARD_NAME).read_text())
+        card["split"]["near_duplicates"] = {"measure": MEASURE, "threshold": 0.9}
+        (folder_ / CARD_NAME).write_text(json.dumps(card))
+    with pytest.raises(DigestMismatch, match=r"contaminated holdout: example .* is a near-duplicate of"):
+        asked(root)
 
 
 @pytest.mark.parametrize(

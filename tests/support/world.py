@@ -85,9 +85,8 @@ def make_dataset(folder: Path, *, train: int, val: int, test: int) -> Path:
         split=SplitMethod(
             method="given",
             seed=0,
+            group="none",
             shares={"train": 0.4, "val": 0.3, "test": 0.3},
-            groups=0,
-            near_duplicate_threshold=1,
         ),
     )
     parts = {
