@@ -88,8 +88,7 @@ class Assembly:
 
     def push(self, record: Record, out: Happenings) -> None:
         """Take one record; what can be handed on now is added to `out`, in order."""
-        kind = type(record)
-        if kind is ToolCall:
+        if isinstance(record, ToolCall):
             thread = self._thread(record.thread, record.line, out)
             if record.id in thread.seen:
                 self._tally.count("repeated_tool_calls")
@@ -97,24 +96,26 @@ class Assembly:
             thread.seen.add(record.id)
             thread.asked[record.id] = record
             thread.waiting.append(record)
-        elif kind is Returned:
-            if (thread := self._settle(record)) is None:
+        elif isinstance(record, Returned):
+            settled = self._settle(record)
+            if settled is None:
                 return
-        elif kind is Message:
+            thread = settled
+        elif isinstance(record, Message):
             thread = self._thread(record.thread, record.line, out)
             thread.waiting.append(record)
-        elif kind is Used:
+        elif isinstance(record, Used):
             self._thread(record.thread, 0, out).usage[record.message_id] = record.usage
             return
-        elif kind is Opened:
+        elif isinstance(record, Opened):
             self._open(record, out)
             return
         else:
             thread = self._thread("", _line(record), out)
-            if kind is Outcome:
+            if isinstance(record, Outcome):
                 thread.session.outcomes.append(record)
                 return
-            if kind is Compacted:
+            if isinstance(record, Compacted):
                 thread.session.compactions += 1
             thread.waiting.append(record)
         self._release(thread, out)

@@ -16,7 +16,8 @@ class Draft:
 
     `line` proves the outputs, `evidence` says more (lines, call ids) for the record's meta; `confidence`
     (0 … 1) says how surely the log proves the outputs. `feedback` is what a failed try showed, for
-    optimizers that read text. `negative` says that the outputs are what not to do. `group` names what it is related to where the maker knows better than the session.
+    optimizers that read text. `negative` says that the outputs are what not to do.
+    `group` names what it is related to, where the maker knows better than the session.
     """
 
     inputs: Mapping[str, Any]

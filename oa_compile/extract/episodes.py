@@ -86,17 +86,16 @@ class Episodes:
 
     def take(self, step: Step | Tasked | Finished) -> list[Episode]:
         """What one step closes."""
-        kind = type(step)
-        if kind is ToolCall:
+        if isinstance(step, ToolCall):
             return self._take_call(step)
-        if kind is Message:
+        if isinstance(step, Message):
             return self._take_prompt(step) if step.role == "user" else []
-        if kind is Tasked:
+        if isinstance(step, Tasked):
             return self._begin("task", step.issue.key, step.issue.line, step.issue)
-        if kind is Finished:
+        if isinstance(step, Finished):
             state: State = "completed" if step.success else "abandoned" if step.success is None else "failed"
             return self._end(state, step.line)
-        if kind is Verification and self.current is not None:
+        if isinstance(step, Verification) and self.current is not None:
             _keep(self.current.verifications, step)
         return []
 
@@ -148,8 +147,9 @@ class Episodes:
             episode.first_edit = episode.first_edit or call.line
             if (path := relative_path(raw, self._session.root)) is not None:
                 _keep(episode.files, path)
-        if episode.first_edit is None and (raw_path := read_path(call)) is not None:
-            if (path := relative_path(raw_path, self._session.root)) is not None:
+        if episode.first_edit is None:
+            seen = read_path(call)
+            if seen is not None and (path := relative_path(seen, self._session.root)) is not None:
                 _keep(episode.read, path)
         if not episode.plan:
             episode.plan = todo_items(call)[:MAX_KEPT]

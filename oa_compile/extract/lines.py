@@ -124,9 +124,9 @@ def refuse(error: BadJson, raw: bytes, number: int, *, tally: Tally) -> None:
 def _unpacked(stream: io.BufferedReader) -> IO[bytes]:
     head = stream.peek(4)[:4]
     if head.startswith(_GZIP):
-        return io.BufferedReader(gzip.GzipFile(fileobj=stream), _BLOCK)  # type: ignore[arg-type]
+        return io.BufferedReader(gzip.GzipFile(fileobj=stream), _BLOCK)
     if head == _ZSTD:
-        return io.BufferedReader(zstd.ZstdFile(stream), _BLOCK)  # type: ignore[arg-type]
+        return io.BufferedReader(zstd.ZstdFile(stream), _BLOCK)
     return stream
 
 

@@ -50,7 +50,7 @@ class FileReading:
 class Log:
     """One open log: its reader, and its moments as they come. `reader` is None when no format fits."""
 
-    def __init__(self, file: LogFile, *, spec: ProgramSpec, tally: Tally, source: Source) -> None:
+    def __init__(self, file: LogFile, *, tally: Tally, source: Source) -> None:
         lines = read_lines(source, tally=tally)
         head = list(itertools.islice(lines, HEAD_LINES))
         self._lines = as_lines(head, lines, tally=tally)
@@ -76,11 +76,11 @@ class Log:
 
 
 @contextmanager
-def open_log(file: LogFile, *, spec: ProgramSpec, tally: Tally) -> Iterator[tuple[Log, Source]]:
+def open_log(file: LogFile, *, tally: Tally) -> Iterator[tuple[Log, Source]]:
     """A log, open. Raises OSError when it cannot be read."""
     with Path(file.path).open("rb", buffering=0) as handle:
         source = Source(handle)
-        yield Log(file, spec=spec, tally=tally, source=source), source
+        yield Log(file, tally=tally, source=source), source
 
 
 def read_file(spec: ProgramSpec, thorough: bool, file: LogFile) -> FileReading:  # noqa: FBT001  bound by name
@@ -91,7 +91,7 @@ def read_file(spec: ProgramSpec, thorough: bool, file: LogFile) -> FileReading: 
     reading = FileReading(file, Tally(file.name, thorough))
     with _few_collections():
         try:
-            with open_log(file, spec=spec, tally=reading.tally) as (log, source):
+            with open_log(file, tally=reading.tally) as (log, source):
                 if log.reader is None:
                     for _ in log.rest():
                         pass
@@ -114,11 +114,10 @@ def _read(log: Log, reading: FileReading, spec: ProgramSpec) -> None:
         if thread is None:
             thread = makers[session.thread] = Examples(spec, reading.tally)
         reading.records += thread.take(scene, moment)
-        kind = type(moment)
-        if kind is Episode:
+        if isinstance(moment, Episode):
             reading.tally.count("episodes")
             reading.tally.count("episodes_succeeded", moment.succeeded)
-        elif kind is Closed:
+        elif isinstance(moment, Closed):
             del makers[session.thread]
             _note(session, reading)
     reading.sessions = log.assembly.sessions

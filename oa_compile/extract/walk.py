@@ -66,20 +66,19 @@ def walk(records: Iterable[Record], assembly: Assembly) -> Iterator[tuple[Scene,
 
 def _pass_on(happenings: Happenings, scenes: dict[str, Scene]) -> Iterator[tuple[Scene, Moment]]:
     for session, happening in happenings:
-        kind = type(happening)
-        if kind is Begun:
+        if isinstance(happening, Begun):
             scenes[session.thread] = Scene(session, Trail(), Episodes(session))
             continue
         scene = scenes[session.thread]
-        if kind is Closed:
+        if isinstance(happening, Closed):
             for episode in scene.episodes.close():
                 yield scene, episode
             del scenes[session.thread]
             yield scene, happening
-        elif kind is Compacted:
+        elif isinstance(happening, Compacted):
             # What came before is no longer known to the agent, so it is no context of what comes now.
             scene.trail.steps.clear()
-        elif kind is Tasked or kind is Finished:
+        elif isinstance(happening, Tasked | Finished):
             for episode in scene.episodes.take(happening):
                 yield scene, episode
         else:

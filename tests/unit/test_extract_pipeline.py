@@ -233,6 +233,7 @@ class TestRealLogs:
             "call without a thought before it",
             "call of another tool",
             "call failed",
+            "near-duplicate of a holdout example",
             "near-duplicate of a val example",
         }
 

@@ -156,4 +156,4 @@ def test_the_real_transcript() -> None:
     assert {session.thread == "": session.calls for session in told.sessions}[True] == 196
     assert sum(session.calls for session in told.sessions) == 234
     assert len(told.sessions) == 3
-    assert sum(episode.teaches for episode in told.episodes) == 5
+    assert sum(episode.teaches for episode in told.episodes) == 7

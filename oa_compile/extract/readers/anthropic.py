@@ -1,9 +1,9 @@
-"""Lines around an Anthropic message, as autopilot and Claude Code write them: what is in a message's blocks.
+"""Lines around an Anthropic message, as autopilot and Claude Code write them: what is in its blocks.
 
-No reader of its own. Results are most of such a log, and few of them are ever looked at. So a long line is read
-into just the fields that count, and its results stay the bytes they are until somebody asks for their text;
-every other line is held to the strict reading of `extract.strict`, and a long one too when the reading is
-to be `thorough`.
+No reader of its own. Results are most of such a log, and few of them are ever looked at. So a long line is
+read into just the fields that count, and its results stay the bytes they are until somebody asks for their
+text; every other line is held to the strict reading of `extract.strict`, and a long one too when the
+reading is to be thorough.
 """
 
 from __future__ import annotations
@@ -102,18 +102,19 @@ class Blocks:
 
     def __init__(self, tally: Tally) -> None:
         self._tally = tally
-        self._told, self._told_by = b"", ""
+        self._told = ("", b"")
 
     def read(self, body: Body, line: int, *, role: Role, thread: str = "") -> list[Record]:
-        """The records of one message. The role ``system`` is what stands in a user's place and is no prompt."""
+        """The records of one message. The role ``system`` is for what stands in a user's place and is no
+        prompt.
+        """
         records: list[Record] = []
         message_id = body.id or f"line {line}"
-        if role == "assistant" and (told := bytes(body.usage)):
-            if told != self._told or message_id != self._told_by:
-                # An API message spans several lines, and each repeats its usage.
-                self._told, self._told_by = told, message_id
-                if (usage := _usage(body.usage)) is not None:
-                    records.append(Used(message_id, usage, thread))
+        if role == "assistant" and (told := (message_id, bytes(body.usage))) != self._told:
+            # An API message spans several lines, and each repeats its usage.
+            self._told = told
+            if (usage := _usage(body.usage)) is not None:
+                records.append(Used(message_id, usage, thread))
         content = body.content
         if content is None:
             self._tally.leave_out("message without content", line)
@@ -124,7 +125,7 @@ class Blocks:
                 self._take(block, records, role, message_id, line, thread)
         return records
 
-    def _take(
+    def _take(  # noqa: PLR0917  called for every block
         self, block: Block, records: list[Record], role: Role, message_id: str, line: int, thread: str
     ) -> None:
         kind, tally = block.type, self._tally

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from oa_compile.extract.lines import Line
-from oa_compile.extract.readers.anthropic import Blocks, envelopes
+from oa_compile.extract.readers.anthropic import Blocks, Role, envelopes
 from oa_compile.extract.records import Compacted, Opened, Record
 from oa_compile.extract.session import Outcome
 from oa_compile.extract.strict import parse_object
@@ -35,8 +35,9 @@ def read(lines: Iterable[Line], *, tally: Tally) -> Iterator[Record]:
         if message is None:
             known = kind in {"system", "assistant", "user", "result"}
             tally.leave_out("line without a message object" if known else "unknown line type", number)
-        elif kind == "assistant" or kind == "user":
-            yield from blocks.read(message, number, role=kind)
+        elif kind in {"assistant", "user"}:
+            role: Role = "assistant" if kind == "assistant" else "user"
+            yield from blocks.read(message, number, role=role)
         elif kind == "system":
             yield from _system(parse_object(raw)["message"], number)
         elif kind != "result":

@@ -45,7 +45,7 @@ def read(lines: Iterable[Line], *, tally: Tally) -> Iterator[Record]:
             told = about
             yield Opened(number, id=session, cwd=about[0], branch=about[1], agent=_model(about[2]))
         thread = threads.of(envelope)
-        if kind == "user" or kind == "assistant":
+        if kind in {"user", "assistant"}:
             if message is None:
                 tally.leave_out("line without a message object", number)
                 continue
