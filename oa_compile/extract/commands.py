@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from oa_compile.extract.checks import judge, kind_of_check
 from oa_compile.extract.session import ToolCall, Verification
@@ -58,14 +59,25 @@ def read_path(call: ToolCall) -> str | None:
     return None
 
 
-def todo_items(call: ToolCall) -> list[str]:
-    """The steps of a plan the agent wrote down."""
+class Todo(NamedTuple):
+    """One step of a plan the agent wrote down. `state` is ``pending``, ``in_progress`` or ``completed``."""
+
+    text: str
+    state: str
+
+
+def todos(call: ToolCall) -> list[Todo]:
+    """The plan a call wrote down, whole, as agents always write it."""
     for tool, name, field in (("TodoWrite", "todos", "content"), ("update_plan", "plan", "step")):
         if call.name == tool and isinstance(items := call.arguments.get(name), list):
-            return [
-                item[field] for item in items if isinstance(item, dict) and isinstance(item.get(field), str)
-            ]
+            known = (item for item in items if isinstance(item, dict) and isinstance(item.get(field), str))
+            return [Todo(item[field], str(item.get("status") or "pending")) for item in known]
     return []
+
+
+def todo_items(call: ToolCall) -> list[str]:
+    """Its steps' texts."""
+    return [todo.text for todo in todos(call)]
 
 
 def verification_of(call: ToolCall) -> Verification | None:

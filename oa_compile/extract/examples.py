@@ -17,6 +17,7 @@ from oa_compile.extract.makers import MAKERS
 from oa_compile.extract.redact import redact_value
 from oa_compile.extract.tally import Tally
 from oa_compile.extract.walk import Moment, Scene
+from oa_compile.extract.wanted import Wanted
 from oa_compile.spec.program import FieldSpec, ProgramSpec
 
 _SCALARS: dict[str, type | tuple[type, ...]] = {"str": str, "int": int, "float": (int, float), "bool": bool}
@@ -28,7 +29,7 @@ class Examples:
     def __init__(self, spec: ProgramSpec, tally: Tally) -> None:
         self._spec = spec
         self._tally = tally
-        self._maker = MAKERS[spec.extract.example](spec.extract, tally)
+        self._maker = MAKERS[spec.extract.example](spec.extract, tally, Wanted.by(spec))
         self._limit = spec.extract.limit_per_session
         self.made = 0
 

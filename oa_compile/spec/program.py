@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from oa_compile.spec.base import Identifier, MisfitError, Slug, SpecModel
+from oa_compile.spec.extract import ExtractSpec
 
 FieldType = Literal["str", "int", "float", "bool", "enum", "list[str]", "list[int]", "list[float]"]
 
@@ -107,19 +108,6 @@ class MetricSpec(SpecModel):
                 f"the `{self.kind}` metric needs `field`, the output it compares", at=("field",)
             )
         return self
-
-
-class ExtractSpec(SpecModel):
-    """How session logs become examples of this program.
-
-    `example` names an example maker; `fields` maps this program's fields to what the maker yields,
-    where the names differ (program field -> maker field).
-    """
-
-    example: Literal["tool_selection", "planning", "event"] = "event"
-    event_type: str = ""
-    fields: dict[str, str] = Field(default_factory=dict)
-    limit_per_session: int | None = Field(default=None, gt=0)
 
 
 class SplitSpec(SpecModel):

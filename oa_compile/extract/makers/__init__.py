@@ -12,11 +12,14 @@ from oa_compile.extract.drafts import Draft
 from oa_compile.extract.makers import event, planning, tool_selection
 from oa_compile.extract.tally import Tally
 from oa_compile.extract.walk import Moment, Scene
-from oa_compile.spec.program import ExtractSpec
+from oa_compile.extract.wanted import Wanted
+from oa_compile.spec.extract import ExtractSpec
 
 
 class Maker(Protocol):
-    """Makes drafts of one thread of a session; a new one is made for each."""
+    """Makes drafts of one thread of a session; a new one is made for each. It makes the fields that are
+    wanted, and may make others that cost nothing.
+    """
 
     def take(self, scene: Scene, moment: Moment) -> Iterable[Draft]:
         """The drafts that this moment completes. Nothing from after a decision is in its inputs; what
@@ -24,7 +27,7 @@ class Maker(Protocol):
         """
 
 
-MAKERS: dict[str, Callable[[ExtractSpec, Tally], Maker]] = {
+MAKERS: dict[str, Callable[[ExtractSpec, Tally, Wanted], Maker]] = {
     "tool_selection": tool_selection.ToolSelection,
     "planning": planning.Planning,
     "event": event.Event,

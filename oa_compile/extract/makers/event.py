@@ -12,7 +12,8 @@ from oa_compile.extract.drafts import Draft
 from oa_compile.extract.session import RuntimeEvent
 from oa_compile.extract.tally import Tally
 from oa_compile.extract.walk import Moment, Scene
-from oa_compile.spec.program import ExtractSpec
+from oa_compile.extract.wanted import Wanted
+from oa_compile.spec.extract import ExtractSpec
 
 RENAMED = {"repo_summary": "repository_summary", "issue": "issue_description"}
 
@@ -20,7 +21,8 @@ RENAMED = {"repo_summary": "repository_summary", "issue": "issue_description"}
 class Event:
     """One draft for each successful event of the type the spec asks for (any type when it names none)."""
 
-    def __init__(self, spec: ExtractSpec, tally: Tally) -> None:
+    def __init__(self, spec: ExtractSpec, tally: Tally, wanted: Wanted) -> None:
+        del wanted  # an event has its fields already
         self._type = spec.event_type
         self._tally = tally
 
