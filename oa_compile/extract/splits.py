@@ -69,7 +69,7 @@ def split_records(records: Iterable[ExampleRecord], *, spec: SplitSpec, seed: in
     lost = {found.record.id for found in twins}
     kept = {name: tuple(record for record in sides[name] if record.id not in lost) for name in SPLITS}
     lost_by = Counter(found.split for found in twins)
-    _refuse_empty(kept, sides=sides, shares=shares, lost=lost_by)
+    _refuse_empty(kept, sides=sides, shares=shares, lost=lost_by, kind=spec.group)
     return Splits(
         records=kept,
         method=SplitMethod(
@@ -137,6 +137,7 @@ def _refuse_empty(
     sides: Mapping[SplitName, list[ExampleRecord]],
     shares: Mapping[SplitName, float],
     lost: Mapping[SplitName, int],
+    kind: str,
 ) -> None:
     for name in BY_PROTECTION:
         if shares[name] == 0 or kept[name]:
@@ -149,10 +150,13 @@ def _refuse_empty(
                 "one in a more protected split",
                 hint="add logs of other work, or leave out inputs that are the same in all examples",
             )
+        hint = f"add more session logs, raise splits.{name} in the program, or try another --seed"
+        if kind != "none":
+            hint += f'; where examples are unrelated, splits.group may be narrower than "{kind}"'
         raise UsageError(
             f"{missing}the {name} split would be empty: none of {groups} groups of related examples fell to "
             f"its share of {shares[name]:g}",
-            hint=f"add more session logs, raise splits.{name} in the program, or try another --seed",
+            hint=hint,
         )
 
 

@@ -197,6 +197,7 @@ def test_a_missing_holdout_is_an_error_that_says_what_to_do() -> None:
     ) as e:
         split_records([lonely], spec=SplitSpec())
     assert "add more session logs" in e.value.hint
+    assert 'may be narrower than "episode"' in e.value.hint
 
 
 def test_an_empty_split_is_an_error() -> None:
