@@ -183,7 +183,8 @@ def _show(report: ExtractReport, program: LoadedProgram, *, screen: Output) -> N
         f"{counts.get('episodes_succeeded', 0):,} of them succeeded",
         f"made     {_count(counts['examples_made'], 'example')}, "
         f"{_count(counts['duplicates_removed'], 'duplicate')} removed",
-        "splits   " + ", ".join(f"{name} {info.n:,} ({info.share:.0%})" for name, info in card.splits.items()),
+        "splits   "
+        + ", ".join(f"{name} {info.n:,} ({info.share:.0%})" for name, info in card.splits.items()),
     )
     for field, by_split in report.balance.items():
         for split, values in by_split.items():
