@@ -71,6 +71,7 @@ def ask(
     target = find_target(budget, relay, wallet=wallet, network=network, changes=changes)
     folder = runs / f"{ASKED}{datetime.now(UTC).strftime('%Y%m%d-%H%M%S')}-{tokens.token_hex(2)}"
     life = _Life(screen, json=json)
+    _settle_left(runs, life)
     answer = _asked(target, _text(prompt), folder=folder, life=life)
     if json:
         screen.emit(
@@ -89,6 +90,25 @@ def ask(
 
         screen.show(clean(answer.text, keep_newlines=True))
     return 0
+
+
+def _settle_left(runs: Path, life: _Life) -> None:
+    """Nobody resumes a question: what one has left whose process died is looked after here."""
+    from oa_compile.journal import FILE_NAME
+    from oa_compile.lanes.questions import settle_questions
+
+    for found in settle_questions(sorted(runs.glob(f"{ASKED}*/{FILE_NAME}")), secrets=secret):
+        who = f" to provider {found.provider[:8]}" if found.provider else ""
+        ends = {
+            "paid": f"{found.msat:,} msat were paid{who}, and nobody was there for the answer",
+            "unpaid": f"nothing was paid{who}",
+            "pending": f"the wallet does not know yet of {found.msat:,} msat{who}; to be asked next time",
+            "gone": f"its swarm ended with it: {found.msat:,} msat of its play money{who} count as spent",
+            "unknown": f"what it paid cannot be found out now: {found.trouble}",
+        }
+        name = found.journal.parent.name
+        particulars = {"question": name, "outcome": found.outcome, "msat": found.msat}
+        life.note("left", f"{name}: {ends[found.outcome]}", particulars)
 
 
 def _text(prompt: str) -> str:

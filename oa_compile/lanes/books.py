@@ -3,42 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from oa_compile.chat import ChatRequest
 from oa_compile.events import AnyEvent, Attempt, PaymentIntended, Stage
 from oa_compile.lanes.account import Accounts, OpenAttempt, RunAccount
-from oa_compile.lanes.lane import Quote, Spent
-from oa_compile.ledger import Hold
-from oa_compile.swarm.customer.attempt import Intent
-
-
-def intent_of(event: PaymentIntended) -> Intent:
-    """A journaled intent as lanes know it."""
-    return Intent(
-        event.payment_hash,
-        event.bolt11,
-        event.msat,
-        event.max_fee_msat,
-        event.wallet,
-        event.provider,
-        event.job,
-        tuple(event.settles),
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class LeftOpen:
-    """Fulfils lanes.lane.Left."""
-
-    accounts: Accounts
-    hold: Hold
-    intent: Intent
-    written: float
-
-    def lost(self, spent: Spent) -> None:
-        self.accounts.end_left(self.hold, spent)
+from oa_compile.lanes.lane import Quote
+from oa_compile.lanes.left import LeftOpen
 
 
 class RunBooks:

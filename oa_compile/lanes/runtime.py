@@ -20,7 +20,6 @@ from oa_compile.events import (
     AnyEvent,
     Line,
     Noted,
-    PaymentIntended,
     Role,
     RunStarted,
     SegmentStarted,
@@ -28,10 +27,11 @@ from oa_compile.events import (
 )
 from oa_compile.journal import Journal, Listener, events
 from oa_compile.lanes.adapters import LaneAdapter
-from oa_compile.lanes.books import LeftOpen, RunBooks, intent_of
+from oa_compile.lanes.books import RunBooks
 from oa_compile.lanes.calls import Calls
 from oa_compile.lanes.engine import Engine, RunLM
-from oa_compile.lanes.lane import Lane, Payer, Spent
+from oa_compile.lanes.lane import Lane, Payer
+from oa_compile.lanes.left import settle_left
 from oa_compile.lanes.recorded import Recording, recorded_answers
 from oa_compile.ledger import RUN, Caps, CapWarning, Ledger
 from oa_compile.money import format_msat
@@ -158,12 +158,18 @@ class Runtime:
         if self.resumed:
             self._note_versions(_started(history).versions, started.versions)
         stage: Stage = "compile" if started.command == "optimize" else "validate"
-        self._books: dict[str, RunBooks] = {}
+        books: dict[str, RunBooks] = {}
         for lane in self.lanes.values():
             if isinstance(lane, Payer):
-                self._books[lane.name] = RunBooks(self.calls.accounts, history, lane=lane.name, stage=stage)
-                lane.take_up(self._books[lane.name])
-        self._settle_abandoned(lines)
+                books[lane.name] = RunBooks(self.calls.accounts, history, lane=lane.name, stage=stage)
+                lane.take_up(books[lane.name])
+        payers = {name: lane for name, lane in self.lanes.items() if isinstance(lane, Payer)}
+        ended, left = settle_left(
+            self.ledger.open_holds(), lines, accounts=self.calls.accounts, payers=payers
+        )
+        self.history += ended
+        for one in left:
+            books[one.hold.lane].leave(one)
 
     def _note_versions(self, before: Mapping[str, str], now: Mapping[str, str]) -> None:
         """Another version of an optimizer may search otherwise, and then asks for calls anew."""
@@ -185,28 +191,6 @@ class Runtime:
                     f"run `{before.run}` cannot go on: its {what} changed from {old!r} to {new!r}",
                     hint="start a new run; only budgets and threads may change on --resume",
                 )
-
-    def _settle_abandoned(self, lines: Iterable[Line]) -> None:
-        """Calls a dead process had under way are charged at their worst case, for nobody can know; where
-        payments are intended before they are made, at what the wallet says. What it cannot say yet stays
-        reserved until the lane knows.
-        """
-        intents = {e.hold: (e, line.at) for line in lines if isinstance(e := line.event, PaymentIntended)}
-        for hold in self.ledger.open_holds():
-            lane: object = self.lanes.get(hold.lane)
-            if not isinstance(lane, Payer):
-                spent: Spent | None = Spent(hold.msat, hold.tokens)
-            elif hold.number not in intents:
-                spent = Spent(0, 0)
-            else:
-                event, at = intents[hold.number]
-                intent, written = intent_of(event), at / 1000
-                spent = lane.reconcile(intent, written=written)
-                if spent is None:
-                    self.ledger.pend(hold)
-                    self._books[hold.lane].leave(LeftOpen(self.calls.accounts, hold, intent, written))
-            if spent is not None:
-                self.history.append(self.calls.accounts.end_left(hold, spent))
 
     def _warn(self, warning: CapWarning) -> None:
         money = warning.cap.endswith(".msat")

@@ -8,6 +8,7 @@ import os
 import pty
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,8 @@ from oa_compile.cli.swarm_options import amount
 from oa_compile.cli.swarm_teller import job_line
 from oa_compile.errors import UsageError
 from oa_compile.events import Attempt, PaymentIntended, Reserved, RunFinished
-from oa_compile.journal import events, read
+from oa_compile.journal import Journal, events, read
+from oa_compile.swarm.customer import payment
 from oa_compile.swarm.protocol.event import Keys
 from oa_compile.swarm.provider.serving import Served
 from tests.support.cli import ROOT, SCRIPT, environment
@@ -163,6 +165,104 @@ def test_a_config_without_a_swarm_is_refused(run: Run) -> None:
     code, _out, err = run("swarm", "ask", "q", "--budget", "quick.toml")
     assert code == 2
     assert "no lane of kind `pylon`" in err
+
+
+DYING = """
+import os, signal, sys
+from oa_compile.cli import swarm_ask
+from oa_compile.cli.main import main
+from oa_compile.swarm.lightning.cln import ClnWallet
+
+def die(*_arguments, **_named):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+if sys.argv[1] == "intended":
+    ClnWallet.pay = die
+else:
+    happened = swarm_ask._Life.happened
+    swarm_ask._Life.happened = lambda life, what, of: die() if what == "paid" else happened(life, what, of)
+main(["swarm", "ask", "what is it?", "--budget", "swarm.toml"])
+"""
+"""A question killed with an intent on the disk: ``intended``, before the wallet is asked; ``paid``, when it
+has said so and the journal does not know."""
+
+
+def killed(world: PylonWorld, moment: str) -> Path:
+    """A question that was killed at that moment of its payment; its journal."""
+    config_of(world)
+    ended = subprocess.run(
+        [sys.executable, "-c", DYING, moment], env=environment(Path.cwd()), stdin=subprocess.DEVNULL
+    )
+    assert ended.returncode == -signal.SIGKILL
+    (journal,) = Path("runs").glob("ask-*/journal.jsonl")
+    lines = list(events(read(journal)))
+    assert isinstance(lines[-1], PaymentIntended)
+    return journal
+
+
+def left(run: Run) -> list[dict[str, Any]]:
+    """What the next question tells of the ones before it."""
+    code, out, _err = run("swarm", "ask", "and now?", "--budget", "swarm.toml", "--json")
+    told = json.loads(out)
+    assert (code, told["answer"]) == (0, "answer to and now?")
+    return [event for event in told["events"] if event["what"] == "left"]
+
+
+def test_the_next_question_finds_what_a_killed_one_paid(run: Run, world: PylonWorld) -> None:
+    before = world.spent_msat
+    journal = killed(world, "paid")
+    spent = world.spent_msat - before
+    assert spent == PRICE
+    (found,) = left(run)
+    assert (found["question"], found["outcome"], found["msat"]) == (journal.parent.name, "paid", spent)
+    *_, attempt, finished = events(read(journal))
+    assert isinstance(attempt, Attempt)
+    assert (attempt.outcome, attempt.msat, attempt.receipt["lost"]) == ("lost", spent, True)
+    assert isinstance(finished, RunFinished)
+    assert finished.status == "failed"
+    assert left(run) == [], "it is told once"
+    assert world.spent_msat == before + 3 * spent, "and paid once"
+
+
+def test_a_payment_that_was_never_made_is_told_when_it_cannot_come_any_more(
+    run: Run, world: PylonWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = world.spent_msat
+    journal = killed(world, "intended")
+    known = journal.read_bytes()
+    assert [found["outcome"] for found in left(run)] == ["pending"], "the request may be on its way"
+    assert journal.read_bytes() == known
+    monkeypatch.setattr(payment, "LATE_SECONDS", -1e6)  # its time is over
+    assert [(found["outcome"], found["msat"]) for found in left(run)] == [("unpaid", 0)]
+    assert left(run) == []
+    assert world.spent_msat - before == 3 * PRICE, "three questions that were answered"
+
+
+def test_a_question_that_is_being_asked_is_left_alone(run: Run, world: PylonWorld) -> None:
+    path = killed(world, "paid")
+    with Journal(path):
+        assert left(run) == []
+    assert [found["outcome"] for found in left(run)] == ["paid"]
+
+
+def test_a_wallet_that_is_away_does_not_keep_from_asking(run: Run, world: PylonWorld) -> None:
+    path = killed(world, "paid")
+    known = path.read_text()
+    path.write_text(known.replace(str(world.wallet), "/nowhere/lightning-rpc"))
+    for _ in range(2):  # it is looked for again, until it is there
+        (found,) = left(run)
+        assert found["outcome"] == "unknown"
+    path.write_text(known)
+    assert [found["outcome"] for found in left(run)] == ["paid"]
+
+
+def test_what_was_paid_on_a_swarm_that_is_gone_counts_as_spent(run: Run, world: PylonWorld) -> None:
+    path = killed(world, "paid")
+    path.write_text(path.read_text().replace(f'"relays":["{world.relay.url}"]', '"relays":[]'))
+    reserved = next(event for event in events(read(path)) if isinstance(event, Reserved))
+    _code, _out, err = run("swarm", "ask", "and now?", "--budget", "swarm.toml")
+    assert f"{path.parent.name}: its swarm ended with it: {reserved.msat} msat of its play money" in err
+    assert left(run) == []
 
 
 def test_a_question_is_not_the_latest_run(run: Run, world: PylonWorld) -> None:
