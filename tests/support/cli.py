@@ -30,18 +30,21 @@ def environment(home: Path, **more: str) -> dict[str, str]:
 
 
 def oacompile(
-    *args: str, cwd: Path, env: Mapping[str, str] | None = None
+    *args: str, cwd: Path, env: Mapping[str, str] | None = None, stdin: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run the console script in `cwd`, with no terminal anywhere. `env` is added to `environment(cwd)`."""
-    return subprocess.run(
-        [str(SCRIPT), *args],
-        cwd=cwd,
-        env=environment(cwd, **(env or {})),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-    )
+    """Run the console script in `cwd`, with no terminal anywhere. `env` is added to `environment(cwd)`;
+    `stdin` is a file for its standard input.
+    """
+    with (stdin or Path(os.devnull)).open("rb") as given:
+        return subprocess.run(
+            [str(SCRIPT), *args],
+            cwd=cwd,
+            env=environment(cwd, **(env or {})),
+            stdin=given,
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+        )
 
 
 def python(code: str, *, cwd: Path, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
