@@ -11,7 +11,7 @@ from pydantic import Field
 
 from oa_compile.spec.base import SpecModel
 
-MakerName = Literal["tool_selection", "planning", "event"]
+MakerName = Literal["tool_selection", "planning", "test_analyzer", "build_analyzer", "event"]
 
 
 class ExtractSpec(SpecModel):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from oa_compile.extract.drafts import Draft
-from oa_compile.extract.makers import event, planning, tool_selection
+from oa_compile.extract.makers import build_analyzer, event, planning, test_analyzer, tool_selection
 from oa_compile.extract.tally import Tally
 from oa_compile.extract.walk import Moment, Scene
 from oa_compile.extract.wanted import Wanted
@@ -30,5 +30,7 @@ class Maker(Protocol):
 MAKERS: dict[str, Callable[[ExtractSpec, Tally, Wanted], Maker]] = {
     "tool_selection": tool_selection.ToolSelection,
     "planning": planning.Planning,
+    "test_analyzer": test_analyzer.TestAnalyzer,
+    "build_analyzer": build_analyzer.BuildAnalyzer,
     "event": event.Event,
 }
