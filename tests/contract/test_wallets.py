@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
 from oa_compile.swarm.lightning.bolt11 import Invoice
 from oa_compile.swarm.lightning.wallet import Payment, PaymentAlarm, WalletError
+from tests.support.lightningd import Nodes, lightning_nodes
 from tests.support.wallets import FUNDS, LedgerRig, Rig, cln_rig, lightningd_rig, nwc_rig
 
-RIGS: dict[str, Callable[[Path], contextlib.AbstractAsyncContextManager[Rig]]] = {
+RIGS: dict[str, Callable[[Any], contextlib.AbstractAsyncContextManager[Rig]]] = {
     "cln": cln_rig,
     "nwc": nwc_rig,
     "lightningd": lightningd_rig,
@@ -24,13 +25,24 @@ RIGS: dict[str, Callable[[Path], contextlib.AbstractAsyncContextManager[Rig]]] =
 Play = Callable[..., None]
 
 
-@pytest.fixture(params=RIGS)
+@pytest.fixture(scope="session")
+def nodes() -> Iterator[Nodes]:
+    with lightning_nodes() as nodes:
+        yield nodes
+
+
+# The nodes take half a minute to start: one worker has them, and all tests of them.
+@pytest.fixture(
+    params=["cln", "nwc", pytest.param("lightningd", marks=pytest.mark.xdist_group("lightningd"))]
+)
 def play(request: pytest.FixtureRequest, tmp_path: Path) -> Play:
     """Runs a coroutine function with a rig; skips it where the rig cannot arrange what is `needed`."""
 
+    place = request.getfixturevalue("nodes") if request.param == "lightningd" else tmp_path
+
     def run(body: Callable[[LedgerRig], Awaitable[None]], *needed: str) -> None:
         async def go() -> None:
-            async with RIGS[request.param](tmp_path) as rig:
+            async with RIGS[request.param](place) as rig:
                 if missing := set(needed) - rig.abilities:
                     pytest.skip(f"cannot be arranged with {request.param}: {', '.join(sorted(missing))}")
                 await body(cast(LedgerRig, rig))

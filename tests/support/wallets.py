@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import secrets
 import tempfile
 import time
@@ -17,8 +16,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
-
-import pytest
 
 from oa_compile.swarm.lightning import bolt11
 from oa_compile.swarm.lightning.bolt11 import Invoice
@@ -28,6 +25,7 @@ from oa_compile.swarm.lightning.ledger_node import Ledger
 from oa_compile.swarm.lightning.ledger_rpc import LedgerServer
 from oa_compile.swarm.lightning.nwc import NwcWallet
 from oa_compile.swarm.lightning.wallet import Wallet
+from tests.support.lightningd import Nodes
 from tests.support.nwc_service import NwcService
 from tests.support.relays import local_relay
 
@@ -230,15 +228,9 @@ async def nwc_rig(folder: Path) -> AsyncIterator[LedgerRig]:
 
 
 @contextlib.asynccontextmanager
-async def lightningd_rig(_: Path) -> AsyncIterator[LightningdRig]:
-    """ClnWallet over a real, funded lightningd; skips the test where none is named."""
-    payer, payee = (os.environ.get(f"OACOMPILE_TEST_LIGHTNING_{name}") for name in ("RPC", "PAYEE_RPC"))
-    if not payer or not payee:
-        pytest.skip(
-            "no lightningd: OACOMPILE_TEST_LIGHTNING_RPC names the socket of a funded regtest node, "
-            "OACOMPILE_TEST_LIGHTNING_PAYEE_RPC of one it has a channel to"
-        )
-    wallet, till = ClnWallet(Path(payer)), ClnRpc(Path(payee))
+async def lightningd_rig(nodes: Nodes) -> AsyncIterator[LightningdRig]:
+    """ClnWallet over a real, funded lightningd."""
+    wallet, till = ClnWallet(nodes.payer), ClnRpc(nodes.payee)
     try:
         yield LightningdRig(wallet, till)
     finally:
