@@ -16,6 +16,9 @@ from oa_compile.redaction import What, looks_secret, names_a_secret, patterns_fo
 
 _REPLACEMENTS: Mapping[What, str] = {"secret": "<secret>", "email": "<email>", "home": "~"}
 
+_AT_ONCE = 16 * 1024
+"""Characters of short strings that are looked through together: few calls, and all of it in the cache."""
+
 
 def redact(text: str, *, counts: Counter[str]) -> str:
     """`text` with everything private replaced; adds to `counts` by kind. Redacting twice changes nothing.
@@ -91,14 +94,21 @@ def _with_keys_redacted(item: dict[str, Any], *, counts: Counter[str]) -> dict[s
 
 
 def _may_hold_any(value: Any) -> bool:
-    """Whether a pattern may be found in any string of `value`: they are looked through as one text."""
+    """Whether a pattern may be found in any string of `value`: short ones are looked through as one text."""
     strings: list[str] = []
     names: set[str] = set()
     to_do = [value]
+    size = 0
     while to_do:
         item = to_do.pop()
         if isinstance(item, str):
             strings.append(item)
+            size += len(item)
+            if size > _AT_ONCE:
+                if patterns_for("\n".join(strings)):
+                    return True
+                strings.clear()
+                size = 0
         elif isinstance(item, dict):
             names.update(item)
             to_do += item.values()

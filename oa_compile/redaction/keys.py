@@ -15,7 +15,7 @@ _FOOTER = r"-{4,5} ?END [A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)? ?-{4,5}"
 _INSIDE = r"(?:[\w+/=\s\\\"',:;>|→#*.]++|-(?!---))*+"
 """All that stands between the two: no bracket, so no code, and no other header."""
 
-_BREAK = r"[ \t\"'`,;+\\]{0,20}(?:\n|\\[nr])"
+_BREAK = r"[ \t\"'`,;+\\]{0,60}(?:\n|\\[nr])"
 _BETWEEN_LINES = r"(?:\\[nrt]|[0-9]{1,6}[ \t]{0,4}[→|:\t]|[\s\\\"'`,;>|→#*+-]){1,60}"
 _LINES = rf"(?:{_BETWEEN_LINES}[A-Za-z0-9+/=]{{16,}})+"
 
@@ -24,11 +24,11 @@ PATTERNS: tuple[Pattern, ...] = (
     secret(
         "private_key",
         rf"{_HEADER}(?:{_INSIDE}{_FOOTER}|{_BREAK}{_INSIDE}\Z|{_LINES})",
-        sieve=_HEADER,
+        sieve="BEGIN [A-Z0-9 ]*PRIVATE KEY",
     ),
     secret(
         "private_key",
-        rf"\bPrivate-Lines: [0-9]{{1,4}}(?P<private>{_LINES})",
+        rf"Private-Lines: [0-9]{{1,4}}(?P<private>{_LINES})",
         sieve=r"Private-Lines: [0-9]",
     ),
 )

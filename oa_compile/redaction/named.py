@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from oa_compile.redaction.pattern import ASSIGNED, QUOTE, Pattern, secret
+from oa_compile.redaction.pattern import ASSIGNED, BACKSLASHES, BLANK, QUOTE, Pattern, secret
 
 _NAMES = (
     r"(?:secret|token|passw(?:or)?d|passphrase|credential"
@@ -22,8 +22,13 @@ _SURE_NAMES = (
 _NO_TEMPLATE = r"(?![$<{(%*])"
 """What begins like this is filled in later: a variable, a template, a command."""
 
+_LETTER = rf"(?:[A-Za-z+/_~-]|{BACKSLASHES}/)"
+"""What beside digits a long value is made of. Its slashes may be escaped."""
+
+_QUOTED = rf"(?:{BACKSLASHES})?[\"']"
+
 PATTERNS: tuple[Pattern, ...] = (
-    secret("bearer", r"\<bearer\s+[A-Za-z0-9._~+/-]{20,}=*", ignore_case=True),
+    secret("bearer", rf"\<bearer{BLANK}+[A-Za-z0-9._~+/-]{{20,}}=*", ignore_case=True),
     secret(
         "basic_auth",
         rf"authorization{ASSIGNED}basic[ \t]{{1,3}}(?P<private>[A-Za-z0-9+/_-]{{8,}}={{0,2}})",
@@ -38,20 +43,31 @@ PATTERNS: tuple[Pattern, ...] = (
     # No quote in it: between two strings of a JSON text there is always one.
     secret(
         "url_password",
-        rf"://(?P<private>[\w.~%!$&*+=-]*+:{_NO_TEMPLATE}[^<>\s/@\"'`\\{{}}|^\[\]]++)@",
+        rf"://(?P<private>[\w.~%!$&+*=-]*+:{_NO_TEMPLATE}[^<>\s/@\"'`\\{{}}|^\[\]]++)@",
+        sieve=r"://[\w.~%!$&+*=-]*:[^<>\s/@\"'`\\{}|^\[\]]+@",
     ),
     secret(
         "connection_string",
         rf";[ ]?(?:password|pwd)=(?P<private>{_NO_TEMPLATE}[^<>\s;\"'`\\(){{}}]{{4,}})(?=[;\"'`\\\s]|\Z)",
         ignore_case=True,
+        sieve=r";[ ]?(?:password|pwd)=",
     ),
-    # A long value with two digits or more. Its slashes may be escaped.
+    # A long value with two digits or more.
     secret(
         "assigned_secret",
         rf"{_NAMES}[\w-]{{0,20}}{ASSIGNED}"
-        r"(?P<private>(?=(?:[A-Za-z+/_~-]|\\/)*+[0-9](?:[A-Za-z+/_~-]|\\/)*+[0-9])"
-        r"[A-Za-z0-9+_~-](?:[A-Za-z0-9+/_~-]|\\/){19,}={0,2})",
+        rf"(?P<private>(?={_LETTER}*+[0-9]{_LETTER}*+[0-9])"
+        rf"[A-Za-z0-9+_~-](?:[0-9]|{_LETTER}){{19,}}={{0,2}})",
         ignore_case=True,
+        sieve=rf"{_NAMES}[\w-]*{ASSIGNED}(?:[0-9]|{_LETTER}){{20}}",
+    ),
+    # The detector has this one too, but knows no escaped quotes.
+    secret(
+        "aws_key",
+        rf"aws[\w .-]{{0,20}}?(?:key|pwd|password|token)[\w-]{{0,20}}{ASSIGNED}"
+        rf"(?P<private>(?:[0-9]|{_LETTER}){{40}})(?![\w+/])",
+        ignore_case=True,
+        sieve=rf"aws[\w .-]*(?:key|pwd|password|token)[\w-]*{ASSIGNED}(?:[0-9]|{_LETTER}){{40}}",
     ),
     # A line of an .env file: a name in capitals that ends in what it is, no space, a value with a digit.
     secret(
@@ -59,13 +75,15 @@ PATTERNS: tuple[Pattern, ...] = (
         r"\<[A-Z0-9_]{0,60}(?:PASSWORD|PASSWD|PASSPHRASE|SECRET|TOKEN|(?:API|SECRET|ACCESS|PRIVATE)_?KEY)"
         rf"={QUOTE}(?P<private>{_NO_TEMPLATE}(?=[^\s\"'\\]{{0,100}}[0-9])"
         r"[^\s\"'`\\;,<>|&(){}\[\]]{6,}+)(?![(\[{<>])",
+        sieve=rf"(?:PASSWORD|PASSWD|PASSPHRASE|SECRET|TOKEN|_?KEY)={QUOTE}[^\s\"'`\\;,<>|&(){{}}\[\]]{{6}}",
     ),
     # A string under a quoted name, as in JSON and YAML.
     secret(
         "named_secret",
-        rf"[\"'][\w-]{{0,40}}?{_SURE_NAMES}\\{{0,7}}[\"']\s{{0,3}}:\s{{0,3}}\\{{0,7}}[\"']"
-        rf"(?P<private>{_NO_TEMPLATE}(?=[^\s\"'\\]{{0,100}}[0-9])[^\s\"'\\]{{6,}}+)(?=\\{{0,7}}[\"'])",
+        rf"[\"'][\w-]{{0,40}}?{_SURE_NAMES}{_QUOTED}{BLANK}{{0,3}}:{BLANK}{{0,3}}{_QUOTED}"
+        rf"(?P<private>{_NO_TEMPLATE}(?=[^\s\"'\\]{{0,100}}[0-9])[^\s\"'\\]{{6,}}+)(?={_QUOTED})",
         ignore_case=True,
+        sieve=rf"{_SURE_NAMES}{_QUOTED}{BLANK}*:{BLANK}*{_QUOTED}[^\s\"'\\]{{6}}",
     ),
 )
 

@@ -6,7 +6,7 @@ before a value is `named`'s, a key of many lines is `keys`'.
 
 from __future__ import annotations
 
-from oa_compile.redaction.pattern import Pattern, secret
+from oa_compile.redaction.pattern import BACKSLASHES, Pattern, secret
 
 _VENDORS = "|".join(
     (
@@ -41,9 +41,14 @@ PATTERNS: tuple[Pattern, ...] = (
         "jwt",
         r"(?<![\w-])(?=[\w-]++\.eyJ[\w-]{8,}+\.[\w-]{8})[\w-]*?"
         r"(?P<private>\<eyJ[\w-]{8,}+\.eyJ[\w-]{8,}+\.[\w-]{8,}+)",
+        sieve=r"\.eyJ[\w-]{8}",
     ),
     # The encrypted kind has five parts, of which the second may be empty.
-    secret("jwt", r"(?<![\w-])eyJ[\w-]{12,}+\.[\w-]*+\.[\w-]{12,}+\.[\w-]{12,}+\.[\w-]{12,}+"),
+    secret(
+        "jwt",
+        r"(?:(?<![\w-])|(?<=\\[nrt]))eyJ[\w-]{12,}+\.[\w-]*+\.[\w-]{12,}+\.[\w-]{12,}+\.[\w-]{12,}+",
+        sieve=r"\.[\w-]*\.[\w-]{12,}\.[\w-]{12,}\.[\w-]{12}",
+    ),
     secret("api_key", rf"\<(?:{_VENDORS})"),
     # Beginnings nothing else has count in the middle of a word as well.
     secret("github_token", r"(?:gh[pousr]_[A-Za-z0-9]{30,}|github_pat_\w{30,})"),
@@ -64,7 +69,8 @@ PATTERNS: tuple[Pattern, ...] = (
     # What a wallet connection (NIP-47) ends in: who has it can spend.
     secret(
         "wallet_secret",
-        r"(?:[?&;]|u0026)secret(?:=|\\{1,4}u003d|%3d)(?P<private>[0-9a-f]{64})(?![0-9a-f])",
+        rf"(?:[?&;]|u0026)secret(?:=|{BACKSLASHES}u003d|%3d)(?P<private>[0-9a-f]{{64}})(?![0-9a-f])",
+        sieve=r"secret(?:=|u003d|%3d|\\+u003d)[0-9a-f]{64}",
         ignore_case=True,
     ),
     # LND's macaroons in hex and base64, and any macaroon of the older format, which begins with a length
@@ -72,7 +78,10 @@ PATTERNS: tuple[Pattern, ...] = (
     secret("macaroon", r"\<0201036c6e64[0-9a-f]{40,}", ignore_case=True),
     secret("macaroon", r"\<(?:AgEDbG5k|MDA\w{3}xvY2F0aW9u)[\w+/-]{40,}=*"),
     # Core Lightning's runes: 32 bytes of which nothing is known, and then an equals sign, in base64.
-    secret("rune", r"\<rune" + r"[\"'\\\s:=]{1,12}" + r"(?P<private>[\w-]{42}[AEIMQUYcgkosw048]9[\w=-]*)"),
+    secret(
+        "rune",
+        r"\<[Rr]une[\"'\\ :=]{1,40}(?P<private>[\w-]{42}[AEIMQUYcgkosw048]9[\w-]*={0,2})",
+    ),
     secret("cashu_token", r"\<cashu[AB][\w-]{40,}=*"),
     # BIP 32's extended private keys.
     secret("bitcoin_key", r"\<[xyztuvYZUV]prv[1-9A-HJ-NP-Za-km-z]{100,}"),
