@@ -1,200 +1,274 @@
-"""The suite every reader passes: sniffed by its own lines only, exact about places, robust to bad bytes.
+"""The suite every reader passes: sniffed by its own lines only, exact about places, robust to any damage,
+streaming.
 
-A new format adds one `Case`.
+A new format adds one `Case` (tests/support/formats.py).
 """
 
 from __future__ import annotations
 
+import copy
 import json
-from dataclasses import dataclass
-from pathlib import Path
+import tracemalloc
+from collections.abc import Iterator
+from io import BytesIO
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oa_compile.extract.lines import LogLine, read_lines
+from oa_compile.extract.assemble import Assembly
+from oa_compile.extract.lines import Line, Source, read_lines
 from oa_compile.extract.readers import READERS, sniff
-from oa_compile.extract.session import Place, Session
+from oa_compile.extract.session import MAX_TEXT_BYTES, ToolCall
 from oa_compile.extract.tally import Tally
+from oa_compile.extract.walk import walk
+from tests.support.formats import CASES, Case, line_of, places, read
+from tests.support.sessions import encode, tell
 
+every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.format)
 
-@dataclass(frozen=True)
-class Case:
-    """A small valid log of a format, and what is in it."""
+BAD_JSON = {
+    b"\xff\xfe\n": "invalid UTF-8",
+    b'{"a": "\xff"}\n': "invalid UTF-8",
+    b'{"type": "user\xff", "message": {"content": "\xff"}}\n': "invalid UTF-8",
+    b"not json\n": "not JSON",
+    b"[1]\n": "not an object",
+    b'{"a": 1, "a": 2}\n': "duplicate keys",
+    b'{"a": NaN}\n': "NaN or infinity",
+    b'{"a": 1e999}\n': "NaN or infinity",
+    b'{"a": 1' + b"0" * 400 + b"}\n": "number out of range",
+    b'{"a": "\\ud800"}\n': "lone surrogate",
+    b'{"a":' * 100_000 + b"\n": "nested too deeply",
+}
+BAD_TEXT = {b"a: \xff\xfe\n": "invalid UTF-8", b"banana\n": "not an rlog line"}
 
-    format: str
-    lines: tuple[dict[str, Any], ...]
-    steps: int = 0
-    events: int = 0
-
-
-def text(message_id: str, words: str) -> dict[str, Any]:
-    return {"type": "assistant", "message": {"id": message_id, "content": [{"type": "text", "text": words}]}}
-
-
-def call(message_id: str, call_id: str, name: str, **arguments: Any) -> dict[str, Any]:
-    block = {"type": "tool_use", "id": call_id, "name": name, "input": arguments}
-    return {"type": "assistant", "message": {"id": message_id, "content": [block]}}
-
-
-def result(call_id: str, content: Any, *, is_error: bool = False) -> dict[str, Any]:
-    block = {"type": "tool_result", "tool_use_id": call_id, "content": content, "is_error": is_error}
-    return {"type": "user", "message": {"role": "user", "content": [block]}}
-
-
-CASES = (
-    Case(
-        "autopilot",
-        (
-            {"type": "system", "message": {"subtype": "init", "session_id": "s1", "cwd": "/repo"}},
-            text("m1", "Let me read it."),
-            call("m1", "c1", "Read", file_path="/repo/a.py"),
-            result("c1", "x = 1"),
-            {"type": "result", "message": {"subtype": "success", "session_id": "s1", "total_cost_usd": 0.5}},
-        ),
-        steps=2,
-    ),
-    Case(
-        "events",
-        (
-            {
-                "event_type": "PlanningComplete",
-                "success": True,
-                "context": {"repo_summary": "r", "issue": "i"},
-                "output": {"analysis": "a", "files": ["f"]},
-            },
-            {"event_type": "ExecutionComplete", "success": False, "context": {}, "output": {}},
-        ),
-        events=2,
-    ),
+WRONG: tuple[Any, ...] = (
+    *(None, True, 0, -1, 1.5, 2**64 - 1, "", "x", "<b>", "\x00", "é" * 3, "{", "-1"),
+    *([], [None], [[]], ["x"], [{}], [{"type": "text"}], [{"type": "tool_use", "id": 1}]),
+    *({}, {"": None}, {"type": "text", "text": 1}, {"content": {"content": []}}),
 )
 
 
-def encode(*lines: dict[str, Any]) -> bytes:
-    return b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+def said(case: Case) -> list[tuple[str, int]]:
+    return [(kind, int(line)) for kind, line in (word.split(":") for word in case.said.split())]
 
 
-def read(path: Path, tally: Tally | None = None) -> tuple[str, list[Session], Tally]:
-    tally = tally or Tally()
-    reader, lines = sniff(read_lines(path, name="log", tally=tally))
-    if reader is None:
-        for _ in lines:
-            pass
-        return "", [], tally
-    return reader.FORMAT, list(reader.read(lines, tally=tally)), tally
+def paths(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Every place in a JSON value but the value itself."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, part in inner:
+        yield (*at, key)
+        yield from paths(part, (*at, key))
 
 
-def reasons(tally: Tally) -> dict[str, tuple[int, str]]:
-    return {left.reason: (left.count, left.first) for left in tally.left_out()}
+def replaced(value: Any, path: tuple[Any, ...], by: Any) -> Any:
+    """A copy of a JSON value with another one at `path`."""
+    changed = copy.deepcopy(value)
+    node = changed
+    for key in path[:-1]:
+        node = node[key]
+    node[path[-1]] = by
+    return changed
 
 
 def test_every_reader_has_a_case() -> None:
+    assert [case.format for case in CASES] != []
     assert {case.format for case in CASES} == set(READERS)
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.format)
-class TestEveryReader:
-    def test_it_knows_its_own_lines_and_no_other_reader_does(self, case: Case) -> None:
-        for line in case.lines:
-            assert [name for name, reader in READERS.items() if reader.sniff(line)] == [case.format]
+@every_case
+def test_its_lines_are_known_by_it_and_by_no_other_reader(case: Case) -> None:
+    knows = set()
+    for raw in case.lines:
+        body = json.loads(raw) if case.json else {}
+        knows |= {name for name, reader in READERS.items() if reader.sniff(body, raw)}
+    assert knows == {case.format}
+    assert tell(case.raw).format == case.format
 
-    def test_it_reads_everything(self, case: Case, tmp_path: Path) -> None:
-        (tmp_path / "log").write_bytes(encode(*case.lines))
-        name, sessions, tally = read(tmp_path / "log")
-        assert name == case.format
-        assert sum(len(s.steps) for s in sessions) == case.steps
-        assert sum(len(s.events) for s in sessions) == case.events
-        assert all(s.format == case.format and s.file == "log" for s in sessions)
-        assert tally.left_out() == ()
-        assert tally.counts["lines_read"] == len(case.lines)
 
-    def test_bad_lines_are_reported_and_the_rest_is_used(self, case: Case, tmp_path: Path) -> None:
-        head, *rest = case.lines
-        bad = [b"\xff\xfe\n", b"not json\n", b"[1]\n", b"\n", b'{"a": 1, "a": 2}\n', b'{"a": NaN}\n']
-        bad.append(b'{"a":' * 100_000 + b"\n")
-        (tmp_path / "log").write_bytes(encode(head) + b"".join(bad) + encode(*rest) + b'{"type": "assi')
-        name, sessions, tally = read(tmp_path / "log")
-        assert name == case.format
-        assert sum(len(s.steps) + len(s.events) for s in sessions) == case.steps + case.events
-        last = len(case.lines) + len(bad) + 1
-        assert reasons(tally) == {
-            "invalid UTF-8": (1, "log:2"),
-            "not JSON": (1, "log:3"),
-            "not an object": (1, "log:4"),
-            "blank line": (1, "log:5"),
-            "duplicate keys": (1, "log:6"),
-            "NaN or infinity": (1, "log:7"),
-            "nested too deeply": (1, "log:8"),
-            "truncated line": (1, f"log:{last}"),
+@every_case
+def test_it_says_all_there_is_with_its_lines(case: Case) -> None:
+    records, tally = read(case, case.lines)
+    assert [(type(r).__name__, line) for r in records if (line := line_of(r)) is not None] == said(case)
+    assert tally.left_out() == ()
+
+
+@every_case
+def test_bad_lines_are_told_and_the_rest_is_used(case: Case) -> None:
+    bad = BAD_JSON if case.json else BAD_TEXT
+    at = len(case.lines) // 2 if case.json else case.body + 3
+    records, tally = read(case, [*case.lines[:at], *bad, *case.lines[at:]])
+    moved = [(kind, line if line <= at else line + len(bad)) for kind, line in said(case)]
+    assert [(type(r).__name__, line) for r in records if (line := line_of(r)) is not None] == moved
+    reasons = list(bad.values())
+    told = {left.reason: (left.count, left.first) for left in tally.left_out()}
+    assert told == {r: (reasons.count(r), f"log:{at + 1 + reasons.index(r)}") for r in reasons}
+    assert {left.reason for left in tally.refused()} == set(reasons), "bad input, so --strict refuses it"
+
+
+@every_case
+def test_a_line_that_was_cut_is_told(case: Case) -> None:
+    if not case.json:
+        pytest.skip("a text line that was cut is a line")
+    _, tally = read(case, [*case.lines, case.lines[-1][:-5]])
+    assert {left.reason: left.first for left in tally.left_out()} == {
+        "truncated line": f"log:{len(case.lines) + 1}"
+    }
+
+
+@every_case
+def test_no_line_is_passed_over_silently(case: Case) -> None:
+    before = read(case, case.lines)[1]
+    for unknown in (b'{"type":"banana","message":{}}\n', b'{"type":7}\n', b"{}\n"):
+        _, tally = read(case, [*case.lines, unknown])
+        passed_over = "housekeeping_lines_passed_over"
+        told = len(tally.left_out()) + tally.counts[passed_over] - before.counts[passed_over]
+        assert told == 1, unknown
+
+
+@every_case
+def test_it_takes_lines_one_by_one(case: Case) -> None:
+    taken = 0
+
+    def lines() -> Iterator[Line]:
+        nonlocal taken
+        for taken, raw in enumerate(case.lines, start=1):
+            yield Line(taken, raw)
+
+    for record in READERS[case.format].read(lines(), tally=Tally()):
+        if (line := line_of(record)) is not None and line > case.body:
+            assert taken <= line + case.ahead
+
+
+@every_case
+def test_no_value_in_the_wrong_place_makes_it_raise(case: Case) -> None:
+    """Every value of every line becomes each wrong one; the other lines still say what they say."""
+    if not case.json:
+        pytest.skip("its lines have no values")
+    for number, raw in enumerate(case.lines, start=1):
+        body = json.loads(raw)
+        # What a line is needed for beyond itself: which session it is, the call that a result is of.
+        others = {
+            (kind, line): count
+            for (kind, line), count in places(read(case, case.lines)[0]).items()
+            if line != number and kind not in {"Opened", "Returned"}
         }
-
-    def test_a_line_of_an_unknown_type_is_reported(self, case: Case, tmp_path: Path) -> None:
-        (tmp_path / "log").write_bytes(encode(*case.lines, {"type": "banana"}))
-        _, _, tally = read(tmp_path / "log")
-        assert reasons(tally) == {"unknown line type": (1, f"log:{len(case.lines) + 1}")}
-
-    def test_it_takes_lines_one_by_one(self, case: Case) -> None:
-        taken = []
-
-        def lines():
-            for number, body in enumerate(case.lines, start=1):
-                taken.append(number)
-                yield LogLine(body, Place("log", number))
-
-        reader, rest = sniff(lines())
-        assert taken == [1]
-        assert reader is not None
-        assert len(list(reader.read(rest, tally=Tally()))) == 1
-
-    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-    @given(data=st.data())
-    def test_no_damage_makes_it_raise(self, case: Case, tmp_path: Path, data: st.DataObject) -> None:
-        raw = bytearray(encode(*case.lines))
-        for _ in range(data.draw(st.integers(1, 6))):
-            at = data.draw(st.integers(0, len(raw) - 1))
-            raw[at : at + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=3))
-        (tmp_path / "log").write_bytes(raw)
-        _, sessions, tally = read(tmp_path / "log")
-        assert tally.counts["lines_read"] == len(bytes(raw).split(b"\n")) - raw.endswith(b"\n") - (not raw)
-        assert all(isinstance(session, Session) for session in sessions)
-
-    @settings(max_examples=60, deadline=None)
-    @given(data=st.data())
-    def test_no_value_in_the_wrong_place_makes_it_raise(self, case: Case, data: st.DataObject) -> None:
-        value = st.none() | st.booleans() | st.integers() | st.text(max_size=3) | st.just([]) | st.just({})
-        body = json.loads(json.dumps(data.draw(st.sampled_from(case.lines))))
-        node: Any = body
-        while True:
-            keys = list(node) if isinstance(node, dict) else list(range(len(node)))
-            key = data.draw(st.sampled_from(keys))
-            if isinstance(node[key], dict | list) and node[key] and data.draw(st.booleans()):
-                node = node[key]
-                continue
-            node[key] = data.draw(value)
-            break
-        lines = [LogLine(line, Place("log", 1)) for line in (*case.lines, body)]
-        list(READERS[case.format].read(lines, tally=Tally()))
+        for path in paths(body):
+            for wrong in WRONG:
+                changed = [*case.lines]
+                changed[number - 1] = encode([replaced(body, path, wrong)])[0:]
+                found = places(read(case, changed)[0])
+                assert {key: found[key] for key in others} == others, (path, wrong)
+                tell(b"".join(changed))
 
 
-def test_a_line_beyond_the_limit_is_passed_over_without_being_held(tmp_path: Path, monkeypatch) -> None:
+@every_case
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_no_damage_makes_it_raise(case: Case, data: st.DataObject) -> None:
+    long = case.copy(1, 2000).splitlines(keepends=True)  # of a long line some bytes are read late, or never
+    lines = [*case.lines]
+    for _ in range(data.draw(st.integers(0, 4))):
+        line = data.draw(st.sampled_from([*case.lines, *long]))
+        lines.insert(data.draw(st.integers(0, len(lines))), line)
+    raw = bytearray(b"".join(lines))
+    for _ in range(data.draw(st.integers(0, 6))):
+        at = data.draw(st.integers(0, len(raw)))
+        raw[at : at + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=3))
+    del raw[data.draw(st.integers(0, len(raw))) if data.draw(st.booleans()) else len(raw) :]
+    for thorough in (True, False):
+        told = tell(bytes(raw), thorough=thorough)
+        assert told.tally.counts["lines_read"] <= raw.count(b"\n") + 1
+        for step in (step for steps in told.steps.values() for step in steps):
+            assert 1 <= step.line <= raw.count(b"\n") + 1
+            if isinstance(step, ToolCall):
+                assert isinstance(step.arguments, dict)
+                assert step.result is None or isinstance(step.result.text, str)
+    pieces = bytes(raw).splitlines(keepends=True)
+    for record in read(case, pieces)[0]:
+        assert (line_of(record) or 1) <= len(pieces)
+
+
+@every_case
+def test_a_text_beyond_the_limit_is_not_kept(case: Case) -> None:
+    long = b"".join((*case.lines[: case.body], case.copy(1, MAX_TEXT_BYTES + 1)))
+    told = tell(long)
+    kept = [step.result.text for step in told.calls if step.result is not None]
+    assert all(len(output) <= MAX_TEXT_BYTES for output in kept)
+    assert [type(step) for step in told.main] == [type(step) for step in tell(case.raw).main]
+
+
+@every_case
+def test_memory_does_not_grow_with_the_log(case: Case) -> None:
+    """What is kept of a copy of the log's lines is its ids, not its four kilobytes of output."""
+    padding = 4096
+
+    def peak(copies: int) -> int:
+        def lines() -> Iterator[Line]:
+            number = 0
+            for raw in case.lines[: case.body]:
+                yield Line(number := number + 1, raw)
+            for n in range(copies):
+                for raw in case.copy(n, padding).splitlines(keepends=True):
+                    yield Line(number := number + 1, raw)
+
+        tally = Tally("log")
+        assembly = Assembly(format=case.format, file="log", name="log", tally=tally)
+        tracemalloc.start()
+        try:
+            for _ in walk(READERS[case.format].read(lines(), tally=tally), assembly):
+                pass
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    few, many = 600, 1800
+    peak(few)  # what is made once, is made here
+    assert peak(many) - peak(few) < (many - few) * padding / 4
+
+
+def test_a_line_beyond_the_limit_is_passed_over_without_being_held(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("oa_compile.extract.lines.MAX_LINE_BYTES", 1000)
     case = CASES[0]
-    (tmp_path / "log").write_bytes(encode(case.lines[0]) + b"x" * 5000 + b"\n" + encode(*case.lines[1:]))
-    _, sessions, tally = read(tmp_path / "log")
-    assert reasons(tally) == {"line too long": (1, "log:2")}
-    assert len(sessions[0].steps) == case.steps
-    assert tally.counts["lines_read"] == len(case.lines) + 1
+    told = tell(case.lines[0] + b"x" * 5000 + b"\n" + b"".join(case.lines[1:]))
+    assert told.left_out == {"line too long": "log:2"}
+    assert len(told.main) == len(tell(case.raw).main)
+    assert told.tally.counts["lines_read"] == len(case.lines) + 1
 
 
-def test_the_last_line_needs_no_newline(tmp_path: Path) -> None:
-    (tmp_path / "log").write_bytes(encode(*CASES[0].lines)[:-1])
-    _, sessions, tally = read(tmp_path / "log")
-    assert tally.left_out() == ()
-    assert len(sessions[0].outcomes) == 1
+@every_case
+def test_the_last_line_needs_no_newline(case: Case) -> None:
+    whole, cut = tell(case.raw), tell(case.raw[:-1])
+    assert cut.left_out == {}
+    assert [type(step) for step in cut.main] == [type(step) for step in whole.main]
 
 
-def test_a_log_of_no_known_format(tmp_path: Path) -> None:
-    (tmp_path / "log").write_bytes(encode({"hello": 1}, {"world": 2}))
-    assert read(tmp_path / "log")[0] == ""
+@every_case
+def test_other_line_ends_change_nothing(case: Case) -> None:
+    whole, windows = tell(case.raw), tell(case.raw.replace(b"\n", b"\r\n"))
+    assert windows.format == case.format
+    assert windows.left_out == {}
+    assert [type(step) for step in windows.main] == [type(step) for step in whole.main]
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"\n\n",
+        b'{"a":' * 100_000,
+        b"[" * 100_000,
+        b'{"a":"\xff"}',
+        b'{"hello":1}\n{"world":2}\n',
+        b"\x00\x01\x02",
+        b"[]",
+        b"[1,2]",
+        b"---\na: b\n---\n",
+        b"{",
+    ],
+)
+def test_what_is_no_log_is_no_format(raw: bytes) -> None:
+    head = list(read_lines(Source(BytesIO(raw)), tally=Tally()))
+    assert sniff(head) is None
+    assert tell(raw).format == ""

@@ -10,7 +10,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from oa_compile.extract.lines import Line
-from oa_compile.extract.readers import autopilot, claude_code, events
+from oa_compile.extract.readers import (
+    atif,
+    autopilot,
+    autopilot_session,
+    claude_code,
+    codex,
+    events,
+    log_entry,
+    rlog,
+)
 from oa_compile.extract.records import Record
 from oa_compile.extract.strict import BadJson, parse_object
 from oa_compile.extract.tally import Tally
@@ -31,7 +40,10 @@ class Reader(Protocol):
         """
 
 
-READERS: dict[str, Reader] = {reader.FORMAT: reader for reader in (autopilot, claude_code, events)}
+READERS: dict[str, Reader] = {
+    reader.FORMAT: reader
+    for reader in (autopilot, claude_code, codex, atif, rlog, log_entry, autopilot_session, events)
+}
 
 
 def sniff(head: Sequence[Line]) -> Reader | None:

@@ -78,6 +78,14 @@ class _Tokens(msgspec.Struct, gc=False):
 
 _ENVELOPE = msgspec.json.Decoder(Envelope)
 _TOKENS = msgspec.json.Decoder(_Tokens)
+_UNREADABLE = (
+    msgspec.DecodeError,
+    orjson.JSONDecodeError,
+    orjson.JSONEncodeError,
+    RecursionError,
+    UnicodeDecodeError,
+)
+"""What the libraries raise for a line that is no JSON, or nested too deeply for one of them."""
 
 
 def envelopes(lines: Iterable[Line], *, tally: Tally) -> Iterator[tuple[int, Envelope, bytes]]:
@@ -89,7 +97,7 @@ def envelopes(lines: Iterable[Line], *, tally: Tally) -> Iterator[tuple[int, Env
             envelope = decode(raw)
             if (thorough or len(raw) <= LONG) and dumps(loads(raw)) != raw[:-1]:
                 parse_object(raw)
-        except (msgspec.DecodeError, orjson.JSONDecodeError, RecursionError):
+        except _UNREADABLE:
             _say_why(raw, number, tally)
         except BadJson as error:
             refuse(error, raw, number, tally=tally)
@@ -169,7 +177,7 @@ class Blocks:
 def _usage(raw: msgspec.Raw) -> Usage | None:
     try:
         tokens = _TOKENS.decode(raw)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return None
     return Usage(
         max(0, tokens.input_tokens),

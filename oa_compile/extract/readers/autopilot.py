@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from oa_compile.extract.lines import Line
+from oa_compile.extract.fields import amount, count, listed, text
+from oa_compile.extract.lines import Line, refuse
 from oa_compile.extract.readers.anthropic import Blocks, Role, envelopes
 from oa_compile.extract.records import Compacted, Opened, Record
 from oa_compile.extract.session import Outcome
-from oa_compile.extract.strict import parse_object
+from oa_compile.extract.strict import BadJson, parse_object
 from oa_compile.extract.tally import Tally
 
 FORMAT = "autopilot"
@@ -23,7 +24,7 @@ _ABOUT_CHARS = 400
 
 def sniff(body: Mapping[str, Any], _raw: bytes) -> bool:
     """A known type around a message object. Claude Code's own transcripts have a `uuid` beside it."""
-    known = body.get("type") in {"system", "assistant", "user", "result"}
+    known = text(body.get("type")) in {"system", "assistant", "user", "result"}
     return known and isinstance(body.get("message"), dict) and not {"uuid", "sessionId"} & body.keys()
 
 
@@ -38,24 +39,26 @@ def read(lines: Iterable[Line], *, tally: Tally) -> Iterator[Record]:
         elif kind in {"assistant", "user"}:
             role: Role = "assistant" if kind == "assistant" else "user"
             yield from blocks.read(message, number, role=role)
-        elif kind == "system":
-            yield from _system(parse_object(raw)["message"], number)
-        elif kind != "result":
-            tally.leave_out("unknown line type", number)
+        elif kind in {"system", "result"}:
+            try:
+                whole = parse_object(raw)["message"]
+            except BadJson as error:
+                refuse(error, raw, number, tally=tally)
+                continue
+            yield from (_system if kind == "system" else _result)(whole, number)
         else:
-            yield from _result(parse_object(raw)["message"], number)
+            tally.leave_out("unknown line type", number)
 
 
 def _system(message: Mapping[str, Any], line: int) -> Iterator[Record]:
     if message.get("subtype") == "init":
-        tools = message.get("tools")
         yield Opened(
             line,
-            id=_text(message.get("session_id")),
-            cwd=_text(message.get("cwd")),
-            agent=_text(message.get("model")),
-            about=_text(message.get("about"))[:_ABOUT_CHARS],
-            tools=tuple(t for t in tools if isinstance(t, str)) if isinstance(tools, list) else (),
+            id=text(message.get("session_id")),
+            cwd=text(message.get("cwd")),
+            agent=text(message.get("model")),
+            about=text(message.get("about"))[:_ABOUT_CHARS],
+            tools=tuple(tool for tool in listed(message.get("tools")) if isinstance(tool, str)),
             fresh=True,
         )
     elif message.get("subtype") == "compact_boundary":
@@ -63,17 +66,12 @@ def _system(message: Mapping[str, Any], line: int) -> Iterator[Record]:
 
 
 def _result(message: Mapping[str, Any], line: int) -> Iterator[Record]:
-    if session_id := _text(message.get("session_id")):
+    if session_id := text(message.get("session_id")):
         yield Opened(line, id=session_id)
-    cost, turns = message.get("total_cost_usd"), message.get("num_turns")
     yield Outcome(
-        status=_text(message.get("subtype")) or "unknown",
+        status=text(message.get("subtype")) or "unknown",
         is_error=message.get("is_error") is True,
         line=line,
-        turns=turns if isinstance(turns, int) and not isinstance(turns, bool) and turns >= 0 else 0,
-        cost_usd=float(cost) if isinstance(cost, int | float) and not isinstance(cost, bool) else 0.0,
+        turns=count(message.get("num_turns")),
+        cost_usd=amount(message.get("total_cost_usd")),
     )
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from oa_compile.extract.fields import text
 from oa_compile.extract.lines import Line
 from oa_compile.extract.readers.anthropic import Blocks, Envelope, Role, envelopes
 from oa_compile.extract.records import Compacted, Finished, Opened, Record
@@ -25,7 +26,7 @@ _INTERRUPTED = "[Request interrupted"
 
 def sniff(body: Mapping[str, Any], _raw: bytes) -> bool:
     """A transcript's lines name their session or their own id beside a type."""
-    kind = body.get("type")
+    kind = text(body.get("type"))
     if kind == "summary":
         return isinstance(body.get("leafUuid"), str)
     named = isinstance(body.get("sessionId"), str) or isinstance(body.get("uuid"), str)
