@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gc
 import hashlib
-import itertools
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -51,13 +50,8 @@ class Log:
     """One open log: its reader, and its moments as they come. `reader` is None when no format fits."""
 
     def __init__(self, file: LogFile, *, tally: Tally, source: Source) -> None:
-        lines = read_lines(source, tally=tally)
-        head = list(itertools.islice(lines, HEAD_LINES))
-        self._lines = as_lines(head, lines, tally=tally)
-        if head and head[0].raw.strip()[:1] in {b"{", b"["}:
-            # A document written over many lines is one line from here on.
-            head = list(itertools.islice(self._lines, HEAD_LINES))
-            self._lines = itertools.chain(head, self._lines)
+        self._lines = as_lines(read_lines(source, tally=tally), tally=tally)
+        head = self._lines.head(HEAD_LINES)
         self._tally = tally
         self.reader: Reader | None = sniff(head)
         name = "log " + hashlib.sha256(head[0].raw).hexdigest()[:12] if head else ""

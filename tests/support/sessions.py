@@ -11,7 +11,7 @@ from typing import Any
 
 from oa_compile.extract.assemble import Assembly, Closed
 from oa_compile.extract.episodes import Episode
-from oa_compile.extract.lines import HEAD_LINES, Line, Source, as_lines, read_lines
+from oa_compile.extract.lines import HEAD_LINES, Source, as_lines, read_lines
 from oa_compile.extract.readers import Reader, sniff
 from oa_compile.extract.session import Message, Session, Step, ToolCall
 from oa_compile.extract.tally import Tally
@@ -55,16 +55,14 @@ class Told:
 def tell(raw: bytes, *, name: str = "log", reader: Reader | None = None, thorough: bool = True) -> Told:
     """Read a log of these bytes."""
     tally = Tally(name, thorough)
-    lines = read_lines(Source(BytesIO(raw)), tally=tally)
-    head: list[Line] = [line for _, line in zip(range(HEAD_LINES), lines, strict=False)]
-    rest = list(as_lines(head, lines, tally=tally))
-    found = reader or sniff(rest[:HEAD_LINES])
+    lines = as_lines(read_lines(Source(BytesIO(raw)), tally=tally), tally=tally)
+    found = reader or sniff(lines.head(HEAD_LINES))
     told = Told(tally)
     if found is None:
         return told
     told.format = found.FORMAT
     assembly = Assembly(format=found.FORMAT, file=name, name=name, tally=tally)
-    for scene, moment in walk(found.read(iter(rest), tally=tally), assembly):
+    for scene, moment in walk(found.read(lines, tally=tally), assembly):
         if isinstance(moment, Episode):
             told.episodes.append(moment)
         elif isinstance(moment, Closed):

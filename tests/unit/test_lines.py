@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oa_compile.extract import lines as lines_module
-from oa_compile.extract.lines import Line, Source, as_lines, objects, read_lines
+from oa_compile.extract.lines import Line, Source, as_lines, in_batches, objects, read_lines
 from oa_compile.extract.strict import BadJson, parse_object, parse_value
 from oa_compile.extract.tally import Tally
 
@@ -38,6 +38,11 @@ JSON = st.recursive(
 def read(raw: bytes) -> tuple[list[Line], Tally, Source]:
     tally, source = Tally("log"), Source(BytesIO(raw))
     return list(read_lines(source, tally=tally)), tally, source
+
+
+def document(raw: bytes) -> list[Line]:
+    tally = Tally("log")
+    return list(as_lines(read_lines(Source(BytesIO(raw)), tally=tally), tally=tally))
 
 
 def reasons(tally: Tally) -> dict[str, str]:
@@ -91,6 +96,30 @@ def test_a_line_too_long_is_left_out_and_the_rest_used(monkeypatch: pytest.Monke
     assert reasons(tally) == {"line too long": "log:2"}
 
 
+LINES = st.lists(st.sampled_from([b"", b"{}", b"x" * 30, b"y" * 99, b"z" * 100, b"z" * 101, b"w" * 350]))
+
+
+@given(LINES, st.booleans(), st.integers(0, 5))
+def test_batches_are_the_lines_whatever_their_sizes(bodies: list[bytes], ended: bool, looked_at: int) -> None:
+    raw = b"\n".join(bodies) + (b"\n" if ended else b"")
+    whole = raw.splitlines(keepends=True)
+    limit = 100
+    expected = [Line(number, line) for number, line in enumerate(whole, 1) if len(line) <= limit]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lines_module, "MAX_LINE_BYTES", limit)
+        patch.setattr(lines_module, "_BLOCK", 64)
+        one_by_one, tally, source = read(raw)
+        assert one_by_one == expected
+        assert tally.counts["lines_read"] == len(whole)
+        assert sum(left.count for left in tally.left_out()) == len(whole) - len(expected)
+        assert source.bytes == len(raw)
+        lines = read_lines(Source(BytesIO(raw)), tally=Tally("log"))
+        assert lines.head(looked_at) == expected[:looked_at]
+        batches = list(in_batches(lines))
+        assert [Line(first + n, raw) for first, raws in batches for n, raw in enumerate(raws)] == expected
+        assert list(in_batches(expected)) == [(number, [line]) for number, line in expected]
+
+
 def test_why_lines_are_left_out() -> None:
     raw = b'{"a":1}\n{"a":1,"a":2}\n[1]\n{"a":NaN}\n{"a":"\xff"}\nnonsense\n\n' + b"[" * 3000 + b'\n{"a":'
     found, tally, _ = read(raw)
@@ -109,21 +138,19 @@ def test_why_lines_are_left_out() -> None:
 
 def test_a_document_over_many_lines_is_one_line() -> None:
     body = {"steps": [{"n": n} for n in range(50)]}
-    found, tally, _ = read(json.dumps(body, indent=2).encode())
-    (line,) = as_lines(found[:20], iter(found[20:]), tally=tally)
+    (line,) = document(json.dumps(body, indent=2).encode())
     assert json.loads(line.raw) == body
 
 
 @pytest.mark.parametrize("indent", [None, 2])
 def test_the_objects_of_an_array_are_lines(indent: int | None) -> None:
-    found, tally, _ = read(json.dumps([{"a": 1}, {"b": 2}], indent=indent).encode())
-    got = list(as_lines(found, iter(()), tally=tally))
+    got = document(json.dumps([{"a": 1}, {"b": 2}], indent=indent).encode())
     assert [(line.number, json.loads(line.raw)) for line in got] == [(1, {"a": 1}), (2, {"b": 2})]
 
 
 def test_a_truncated_first_line_makes_no_document_of_a_log() -> None:
-    found, tally, _ = read(b'{"type":"assistant","mess\n{"a":1}\n')
-    assert list(as_lines(found, iter(()), tally=tally)) == found
+    raw = b'{"type":"assistant","mess\n{"a":1}\n'
+    assert document(raw) == read(raw)[0]
 
 
 @given(JSON)
