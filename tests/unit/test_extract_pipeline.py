@@ -131,6 +131,16 @@ def test_the_optimizers_splits_never_share_an_example(logs: Path, tmp_path: Path
     assert not any(a & b for a, b in itertools.combinations(ids, 2))
 
 
+def test_a_resumed_session_that_repeats_anothers_lines_counts_them_once(logs: Path, tmp_path: Path) -> None:
+    whole = (logs / "a.jsonl").read_bytes()
+    (logs / "resumed.jsonl").write_bytes(
+        whole + b'{"type":"assistant","message":{"id":"new","content":[]}}\n'
+    )
+    once, twice = run([logs / "a.jsonl"], None), run([logs / "a.jsonl", logs / "resumed.jsonl"], None)
+    assert once.card.counts["tool_calls"] == twice.card.counts["tool_calls"] == 24
+    assert once.card.counts["examples_kept"] == twice.card.counts["examples_kept"]
+
+
 def test_globs_name_logs(logs: Path, tmp_path: Path) -> None:
     report = run([logs / "**" / "*.jsonl"], tmp_path / "out")
     assert [source.path for source in report.card.sources] == ["a.jsonl", "deep/b.jsonl"]
@@ -189,9 +199,7 @@ def test_sources_that_find_nothing(tmp_path: Path, source: str, message: str) ->
 
 def test_logs_without_examples_are_an_error_with_the_reasons(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_bytes(log([])[:-1] + b"\nnonsense\n")
-    with pytest.raises(
-        UsageError, match=r"no `tool_selection` example could be made of 1 file .not JSON: 1"
-    ):
+    with pytest.raises(UsageError, match=r"no `tool_selection` example could be made of 1 file .not JSON: 1"):
         run([tmp_path / "a.jsonl"], tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
