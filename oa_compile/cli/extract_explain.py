@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_module
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from rich.text import Text
 
 from oa_compile.dataset import ExampleRecord
 from oa_compile.extract.explain import Chapter, Decision, Explanation, Story, explain
+from oa_compile.extract.redact import redact, redact_value
 from oa_compile.hud.text import counted, shorten
 
 if TYPE_CHECKING:
@@ -25,7 +27,7 @@ def show_explanation(file: Path, program: LoadedProgram, *, screen: Output, json
     """Print what the program makes of a log."""
     found = explain(file, spec=program.spec)
     if json:
-        screen.emit(_as_json(found))
+        screen.emit(redact_value(_as_json(found), counts=Counter()))
         return
     for story in found.stories:
         screen.show(*_story(story, width=screen.console.width))
@@ -43,7 +45,7 @@ def _story(story: Story, *, width: int) -> Iterator[Text]:
     about = [f"session {session.id}", session.format, session.agent, session.repository]
     if session.thread:
         about.insert(1, f"sidechain {session.thread}")
-    yield Text(shorten(" · ".join(part for part in about if part), width), "bold")
+    yield _line(0, " · ".join(part for part in about if part), width, "bold")
     yield Text(
         f"  {counted(session.calls, 'call')}, {session.errors:,} failed; "
         f"{session.usage.input_tokens:,} tokens in, {session.usage.output_tokens:,} out"
@@ -84,7 +86,7 @@ def _chapter(chapter: Chapter, width: int) -> Iterator[Text]:
 def _decision(decision: Decision, width: int) -> Iterator[Text]:
     mark, style = _MARKS[decision.worked]
     line = Text(f"  {decision.line:>6}  ", "dim")
-    line.append(shorten(f"{decision.kind}  {decision.words}", max(20, width - 18)), "")
+    line.append_text(_line(0, f"{decision.kind}  {decision.words}", width - 18))
     if mark:
         line.append(f"  {mark}", style)
     yield line
@@ -102,7 +104,9 @@ def _made(examples: tuple[ExampleRecord, ...], reasons: tuple[str, ...], width: 
 
 
 def _line(indent: int, words: str, width: int, style: str = "") -> Text:
-    return Text(" " * indent + shorten(words, max(20, width - indent)), style)
+    """One line of the log's words. A screen is shared more easily than a log: nothing private is on it."""
+    shown = redact(words, counts=Counter())
+    return Text(" " * indent + shorten(shown, max(20, width - indent)), style)
 
 
 def _fields(values: Mapping[str, Any]) -> str:

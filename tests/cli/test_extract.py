@@ -24,7 +24,11 @@ LOG = (
             INIT,
             *issue("c1"),
             *claim("c2"),
-            say("m3", text("Let me look at \x1b[31mthe cart."), use("c3", "Read", file_path="/repo/cart.py")),
+            say(
+                "m3",
+                text("Let me look at \x1b[31mthe cart of jo@shop.example."),
+                use("c3", "Read", file_path="/repo/cart.py"),
+            ),
             back("c3", "total = 0"),
             say("m4", text("Now I fix the sum."), use("c4", "Edit", file_path="/repo/cart.py")),
             back("c4", "no match", is_error=True),
