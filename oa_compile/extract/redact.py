@@ -8,11 +8,12 @@ owner publishes them.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from oa_compile.redaction import What, looks_secret, names_a_secret, patterns_for
+from oa_compile.redaction import Span, What, looks_secret, names_a_secret, patterns_for
 
 _REPLACEMENTS: Mapping[What, str] = {"secret": "<secret>", "email": "<email>", "home": "~"}
 
@@ -23,8 +24,8 @@ _AT_ONCE = 16 * 1024
 def redact(text: str, *, counts: Counter[str]) -> str:
     """`text` with everything private replaced; adds to `counts` by kind. Redacting twice changes nothing.
 
-    What is replaced may uncover something: a token that began in the middle of a word now begins one. So
-    the text is looked through until nothing is found. That ends: each time something of it is gone.
+    What is replaced may uncover something, such as a token that a hyphen tied to another. So the text is
+    looked through until nothing is found. That ends: each time something of it is gone.
     """
     changed = True
     while changed:
@@ -37,11 +38,39 @@ def redact(text: str, *, counts: Counter[str]) -> str:
             counts[pattern.kind] += len(spans)
             parts: list[str] = []
             end = 0
-            for span in spans:
+            for span in _whole_words(text, spans) if pattern.what == "secret" else spans:
                 parts += (text[end : span.start], _REPLACEMENTS[pattern.what])
                 end = span.end
             text = "".join((*parts, text[end:]))
     return text
+
+
+_ESCAPE = re.compile(r"(?<=\\[nrt])")
+
+
+def _whole_words(text: str, spans: list[Span]) -> list[Span]:
+    """`spans` with the rest of the words they begin and end in, as one where they meet.
+
+    What is left of a token may still be one, and a secret in the middle of a long word must not leave
+    another word's beginning behind: words full of secrets would be looked through once for each.
+    """
+    whole: list[Span] = []
+    for span in spans:
+        done = whole[-1].end if whole else 0
+        start, end = span.start, max(span.end, done)
+        while start > done and _in_word(text[start - 1]) and not _ESCAPE.match(text, start):
+            start -= 1
+        while end < len(text) and _in_word(text[end]):
+            end += 1
+        if whole and start <= done:
+            start = whole.pop().start
+        whole.append(Span(start, end))
+    return whole
+
+
+def _in_word(character: str) -> bool:
+    """Whether tokens' patterns see a word's character: ASCII's only."""
+    return character == "_" or (character.isascii() and character.isalnum())
 
 
 def redact_value(value: Any, *, counts: Counter[str]) -> Any:

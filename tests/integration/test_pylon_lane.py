@@ -401,5 +401,5 @@ def test_the_policy_in_force_is_in_what_journal_and_artifact_say_of_the_lane(
         rate=Rate(Decimal(100_000)),
         secrets=lambda _name: None,
     )
-    assert lane.identity == f"pylon:any privacy:{mode}@1"
+    assert lane.identity == f"pylon:any privacy:{mode}@2"
     lane.close()
