@@ -6,7 +6,7 @@ A call the user refused is no failed try: it says nothing of the call.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from oa_compile.extract.checks import check_name
 from oa_compile.extract.commands import command_of, edited_paths, read_path
@@ -22,28 +22,51 @@ _ERROR_CHARS = 300
 _REFUSED = ("The user doesn't want", "[Request interrupted", "User rejected", "The user rejected")
 
 
+class Attempt(NamedTuple):
+    """What a call is worth as an example: `reason` says why it is none. `answered` are the failed tries
+    that it answers, `feedback` tells of them, or of the call itself where it is a negative.
+    """
+
+    reason: str | None
+    answered: list[ToolCall]
+    feedback: str = ""
+    negative: bool = False
+
+
 class FailedTries:
     """The tries of one thread nobody has answered yet; told of its calls in order."""
 
-    def __init__(self) -> None:
+    def __init__(self, treated: Failures) -> None:
+        self._treated = treated
         self._tries: list[tuple[int, ToolCall]] = []
         self._taken = 0
 
-    def take(self, call: ToolCall) -> list[ToolCall]:
-        """The failed tries that this call, which worked, answers; a call that failed begins to wait."""
+    def take(self, call: ToolCall) -> Attempt:
+        """One call. One that failed begins to wait for what answers it."""
         self._taken += 1
-        self._tries = [(at, one) for at, one in self._tries if self._taken - at <= REACH]
-        if failed(call):
-            self._tries.append((self._taken, call))
-        if not call.worked:
-            return []
-        answered = [one for _, one in self._tries if one.name == call.name or _target(one) == _target(call)]
-        self._tries = [(at, one) for at, one in self._tries if one not in answered]
-        return answered
+        if self._tries:
+            self._tries = [(at, one) for at, one in self._tries if self._taken - at <= REACH]
+        if call.result is None:
+            return Attempt("call without a result", [])
+        if call.worked:
+            answered = self._answered(call) if self._tries else []
+            return Attempt(None, answered, why(answered) if self._treated == "feedback" else "")
+        if not failed(call):
+            return Attempt("call failed", [])
+        self._tries.append((self._taken, call))
+        if self._treated == "negatives":
+            return Attempt(None, [], why([call]), negative=True)
+        return Attempt("call failed", [])
 
     def forget(self) -> None:
         """Another task begins."""
         self._tries.clear()
+
+    def _answered(self, call: ToolCall) -> list[ToolCall]:
+        target = _target(call)
+        answered = [one for _, one in self._tries if one.name == call.name or _target(one) == target]
+        self._tries = [(at, one) for at, one in self._tries if one not in answered]
+        return answered
 
 
 def failed(call: ToolCall) -> bool:

@@ -15,8 +15,8 @@ from oa_compile.extract.context import line_of, plain
 from oa_compile.extract.episodes import relative_path
 from oa_compile.extract.session import ToolCall
 
-MAX_FILES = 64
-_SIGHTS = 3
+MAX_FILES = 32
+_SIGHTS = 2
 
 
 class Sight(NamedTuple):

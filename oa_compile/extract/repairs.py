@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from oa_compile.extract.assemble import Closed
 from oa_compile.extract.checks import check_name
 from oa_compile.extract.commands import command_of, edited_paths, verification_of
 from oa_compile.extract.context import line_of, on_one_line, plain
@@ -19,7 +20,7 @@ from oa_compile.extract.files_seen import new_text
 from oa_compile.extract.session import Message, Session, Step, ToolCall, Verification
 from oa_compile.extract.shell import commands_in
 from oa_compile.extract.tally import Tally
-from oa_compile.extract.walk import Closed, Moment, Scene
+from oa_compile.extract.walk import Moment, Scene
 
 PathKind = Literal["test", "code", "manifest", "text"]
 

@@ -11,7 +11,15 @@ from pydantic import Field
 
 from oa_compile.spec.base import SpecModel
 
-MakerName = Literal["tool_selection", "planning", "test_analyzer", "build_analyzer", "event"]
+MakerName = Literal[
+    "tool_selection",
+    "execution_strategy",
+    "planning",
+    "test_analyzer",
+    "build_analyzer",
+    "solution_verifier",
+    "event",
+]
 
 
 class ExtractSpec(SpecModel):

@@ -9,7 +9,15 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from oa_compile.extract.drafts import Draft
-from oa_compile.extract.makers import build_analyzer, event, planning, test_analyzer, tool_selection
+from oa_compile.extract.makers import (
+    build_analyzer,
+    event,
+    execution_strategy,
+    planning,
+    solution_verifier,
+    test_analyzer,
+    tool_selection,
+)
 from oa_compile.extract.tally import Tally
 from oa_compile.extract.walk import Moment, Scene
 from oa_compile.extract.wanted import Wanted
@@ -29,8 +37,10 @@ class Maker(Protocol):
 
 MAKERS: dict[str, Callable[[ExtractSpec, Tally, Wanted], Maker]] = {
     "tool_selection": tool_selection.ToolSelection,
+    "execution_strategy": execution_strategy.ExecutionStrategy,
     "planning": planning.Planning,
     "test_analyzer": test_analyzer.TestAnalyzer,
     "build_analyzer": build_analyzer.BuildAnalyzer,
+    "solution_verifier": solution_verifier.SolutionVerifier,
     "event": event.Event,
 }

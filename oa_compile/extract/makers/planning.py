@@ -35,7 +35,7 @@ from oa_compile.spec.extract import ExtractSpec
 Complexity = Literal["LOW", "MEDIUM", "HIGH"]
 MEDIUM_FROM, HIGH_FROM = 3.0, 8.0
 MAX_PATTERNS = 40
-_ANALYSIS_CHARS = 2_000
+_ANALYSIS_CHARS, _MAX_WORDS = 2_000, 64
 _NEAR = 0.2
 """A weight this close to a threshold, as a share of it, could as well lie on the other side."""
 
@@ -68,8 +68,10 @@ class Planning:
             return
         if scene.episode is not self._episode:
             self._begin(scene.episode)
-        if isinstance(moment, Message) and moment.role == "assistant" and self._decision is None:
-            self._words.append(moment)
+        if isinstance(moment, Message):
+            told = moment.role == "assistant" and self._decision is None
+            if told and len(self._words) < _MAX_WORDS:
+                self._words.append(moment)
         elif isinstance(moment, ToolCall):
             self._take_call(scene, moment)
 

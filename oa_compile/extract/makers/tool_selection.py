@@ -20,7 +20,7 @@ from typing import Any
 from oa_compile.extract.context import History, as_json, cut, decision_of, task_text
 from oa_compile.extract.drafts import Draft
 from oa_compile.extract.episodes import Episode
-from oa_compile.extract.failures import FailedTries, failed, why
+from oa_compile.extract.failures import Attempt, FailedTries
 from oa_compile.extract.session import Message, ToolCall
 from oa_compile.extract.tally import Tally
 from oa_compile.extract.walk import Moment, Scene
@@ -50,9 +50,7 @@ class ToolSelection:
 
     def __init__(self, spec: ExtractSpec, tally: Tally, wanted: Wanted) -> None:
         self._tally, self._wanted = tally, wanted
-        self._negatives = spec.failures == "negatives"
-        self._tries = FailedTries() if spec.failures == "feedback" or "fallback_tool" in wanted else None
-        self._feedback = spec.failures == "feedback"
+        self._tries = FailedTries(spec.failures)
         self._said: Message | None = None
         self._history = History()
         self._used: dict[str, None] = {}
@@ -67,15 +65,15 @@ class ToolSelection:
             if (draft := self._draft(scene, moment, announced)) is not None:
                 yield draft
             self._used.setdefault(moment.name)
-        elif isinstance(moment, Episode) and self._tries is not None:
+        elif isinstance(moment, Episode):
             self._tries.forget()
 
     def _draft(self, scene: Scene, call: ToolCall, announced: Message | None) -> Draft | None:
-        answered = self._tries.take(call) if self._tries is not None else []
-        if answered and answered[-1].name != call.name:
-            self._fallbacks[answered[-1].name] = call.name
+        attempt = self._tries.take(call)
+        if attempt.answered and attempt.answered[-1].name != call.name:
+            self._fallbacks[attempt.answered[-1].name] = call.name
         thought = last_sentences(announced.text) if announced is not None else ""
-        if (reason := self._why_not(call, announced, thought)) is not None:
+        if (reason := self._why_not(call, attempt, announced, thought)) is not None:
             self._tally.leave_out(reason, call.line)
             return None
         evidence: dict[str, Any] = {"call": call.id, "tool_name": call.name}
@@ -83,26 +81,25 @@ class ToolSelection:
         if announced is not None and "thought" in self._wanted:
             inputs["thought"] = thought
             evidence["said_at"] = str(scene.session.place(announced.line))
-        worked = call.worked
         outputs = {"tool": TOOLS[call.name]} if call.name in TOOLS else {}
         return Draft(
             inputs | dict(self._known(scene, call)),
             outputs | dict(self._chosen(scene, call)),
             call.line,
             evidence,
-            feedback=(why(answered) if self._feedback else "") if worked else why([call]),
-            negative=not worked,
+            feedback=attempt.feedback,
+            negative=attempt.negative,
         )
 
-    def _why_not(self, call: ToolCall, announced: Message | None, thought: str) -> str | None:
+    def _why_not(
+        self, call: ToolCall, attempt: Attempt, announced: Message | None, thought: str
+    ) -> str | None:
         if call.name not in TOOLS and "tool" in self._wanted:
             return "call of another tool"
         if announced is None and "thought" in self._wanted:
             return "call without a thought before it"
-        if call.result is None:
-            return "call without a result"
-        if not call.worked and not (self._negatives and failed(call)):
-            return "call failed"
+        if attempt.reason is not None:
+            return attempt.reason
         if not thought and "thought" in self._wanted:
             return "thought without words"
         return None
