@@ -19,7 +19,7 @@ from oa_compile.errors import UsageError
 
 if TYPE_CHECKING:
     from oa_compile.cli.output import Output
-    from oa_compile.swarm.local_swarm import Plan, Ready
+    from oa_compile.swarm.local_swarm import Plan, ProviderEnd, Ready
     from oa_compile.swarm.supervisor import Supervisor
 
 
@@ -106,6 +106,8 @@ def _prepare(lane: str, *, screen: Output) -> None:
 async def _run(
     plan: Plan, folder: Path, *, host: str, port: int, screen: Output, json: bool, quiet: bool
 ) -> None:
+    import msgspec
+
     from oa_compile.swarm.supervisor import Supervisor
 
     counts = _Counts()
@@ -115,12 +117,15 @@ async def _run(
         if json and not quiet:
             screen.write(json_module.dumps({"name": name, **what}) + "\n")
 
-    supervisor = Supervisor(plan, folder, host=host, port=port, told=told)
+    def ended(end: ProviderEnd) -> None:
+        screen.note(end.text)
+        if json:  # also to a parent, which has somebody to tell
+            screen.write(msgspec.json.encode(end).decode() + "\n")
+
+    supervisor = Supervisor(plan, folder, host=host, port=port, told=told, ended=ended)
     try:
         ready = await supervisor.start()
         if json:
-            import msgspec
-
             screen.write(msgspec.json.encode(ready).decode() + "\n")
         else:
             _show(ready, screen=screen)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from oa_compile.chat import ChatRequest
-from oa_compile.events import AnyEvent, Attempt, PaymentIntended, Stage
+from oa_compile.errors import StopRun
+from oa_compile.events import AnyEvent, Attempt, Noted, PaymentIntended, Stage
 from oa_compile.lanes.account import Accounts, OpenAttempt, RunAccount
 from oa_compile.lanes.lane import Quote
 from oa_compile.lanes.left import LeftOpen
@@ -39,6 +41,10 @@ class RunBooks:
 
     def payment_hashes(self) -> Iterable[str]:
         return [event.payment_hash for event in self._history if isinstance(event, PaymentIntended)]
+
+    def note(self, code: str, message: str) -> None:
+        with contextlib.suppress(StopRun):  # a journal that takes nothing ends the run elsewhere
+            self._accounts.append(Noted(code=code, message=message, data={"severity": "warning"}))
 
     def settlement(self, lane: str, key: str, quote: Quote) -> OpenAttempt:
         account = RunAccount(self._accounts, key, ChatRequest(()), self._stage, "task", calls=0)

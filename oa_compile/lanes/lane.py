@@ -177,6 +177,9 @@ class Books(Protocol):
     def left(self) -> Iterable[Left]:
         """What `Payer.reconcile` could not tell."""
 
+    def note(self, code: str, message: str) -> None:
+        """Something the user should know, in the run's journal. Never raises."""
+
     def settlement(self, lane: str, key: str, quote: Quote) -> Attempted:
         """Reserve for a payment that is no call (a tab). Raises BudgetExhausted at once when a cap
         refuses.

@@ -25,6 +25,7 @@ from oa_compile.swarm.customer.customer import Customer
 from oa_compile.swarm.customer.errand import Asked
 from oa_compile.swarm.customer.exchange import Observe, unobserved
 from oa_compile.swarm.customer.left import receipt_of
+from oa_compile.swarm.local_swarm import ProviderEnd
 from oa_compile.swarm.loop import shared_loop
 from oa_compile.swarm.market.record import ProviderRecord
 from oa_compile.swarm.privacy.privacy import (
@@ -80,7 +81,9 @@ class PylonLane:
         settings = Settings.of(
             spec, wallet=wallet, rate=rate, secrets=secrets, seed=seed, home=home, label=name
         )
-        self._connection = Connection(settings, records=records, settle=self._settlement, observe=observe)
+        self._connection = Connection(
+            settings, records=records, settle=self._settlement, observe=observe, ended=self._provider_ended
+        )
         self._loop = shared_loop()
         self._opening = threading.Lock()
         self._customer: Customer | None = None
@@ -168,6 +171,10 @@ class PylonLane:
             return self._connection.open()
         left = [_Left(one) for one in books.left()]
         return self._connection.open(receipts=_receipts(books), hashes=books.payment_hashes(), left=left)
+
+    def _provider_ended(self, end: ProviderEnd) -> None:
+        if self._books is not None:
+            self._books.note("provider", end.text)
 
     def _settlement(self, provider: str) -> _Settling:
         if self._books is None:

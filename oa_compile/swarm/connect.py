@@ -28,7 +28,7 @@ from oa_compile.swarm.customer.tab import Tabs, TabTerms
 from oa_compile.swarm.customer.terms import Terms
 from oa_compile.swarm.key_file import kept_keys
 from oa_compile.swarm.lightning.wallet import Payment, Wallet
-from oa_compile.swarm.local_swarm import LocalSwarm, Plan
+from oa_compile.swarm.local_swarm import LocalSwarm, Plan, ProviderEnd
 from oa_compile.swarm.loop import shared_loop
 from oa_compile.swarm.market.choice import Choice
 from oa_compile.swarm.market.market import Market
@@ -143,14 +143,17 @@ class Connection:
         records: Callable[[], Mapping[str, ProviderRecord]],
         settle: Callable[[str], SettlementAttempt],
         observe: Observe = unobserved,
+        ended: Callable[[ProviderEnd], None] = lambda _end: None,
     ) -> None:
         """`records` are read when connecting; `settle` reserves for the settlement of a tab; `observe` is
-        told, on the loop, what happens to jobs.
+        told, on the loop, what happens to jobs; `ended`, on another thread, of each provider of a swarm of
+        this machine that ended by itself.
         """
         self.settings = settings
         self._records = records
         self._settle = settle
         self._observe = observe
+        self._ended = ended
         self._loop = shared_loop()
         self._lock = threading.Lock()
         self._local: LocalSwarm | None = None
@@ -277,7 +280,7 @@ class Connection:
         if self.settings.local is None:
             raise UsageError("a wallet of kind `ledger` on named relays needs `rpc`, the ledger's socket")
         if self._local is None:
-            self._local = LocalSwarm(self.settings.local)
+            self._local = LocalSwarm(self.settings.local, ended=self._ended)
         self._local.start()
         return self._local
 

@@ -6,14 +6,15 @@ its standard input, whose other end closes with this process. What runs in it is
 
 from __future__ import annotations
 
-import os
-import select
+import contextlib
+import queue
 import shutil
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -62,6 +63,24 @@ class LocalProvider(msgspec.Struct, frozen=True):
     pid: int
 
 
+class ProviderEnd(msgspec.Struct, frozen=True, tag="provider_end", tag_field="type"):
+    """A service provider ended by itself, with exit code `code` (minus the signal that ended it). `pid` is
+    its process since it was started again, for the `restarts`-th time; 0 when it is not any more.
+    """
+
+    name: str
+    code: int
+    restarts: int
+    pid: int = 0
+
+    @property
+    def text(self) -> str:
+        """The same in words."""
+        how = f"exit code {self.code}" if self.code >= 0 else f"signal {-self.code}"
+        again = f"started again, restart {self.restarts}" if self.pid else "not started again"
+        return f"service provider {self.name} of this machine ended ({how}): {again}"
+
+
 class Ready(msgspec.Struct, frozen=True):
     """What the process says when all of it runs: one line of JSON. `wallet` is the path of the customer's
     ``lightning-rpc`` socket, `network` the Lightning network.
@@ -78,8 +97,11 @@ class Ready(msgspec.Struct, frozen=True):
 class LocalSwarm:
     """A swarm of this machine. Safe to use from many threads."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, *, ended: Callable[[ProviderEnd], None] = lambda _end: None) -> None:
+        """`ended` is told, on a thread of its own, of each provider that ended by itself."""
         self.plan = plan
+        self._ended = ended
+        self._listener: threading.Thread | None = None
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._ready: Ready | None = None
@@ -123,7 +145,7 @@ class LocalSwarm:
         with self._lock:
             process, self._process, self._ready = self._process, None, None
             if process is not None:
-                _end(process)
+                self._end(process)
             if self._temporary and self._folder is not None:
                 shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None
@@ -149,22 +171,53 @@ class LocalSwarm:
                 f"{self._folder}: the swarm of this machine cannot be started there: {error.strerror}",
                 hint="free the disk, or choose another folder with --runs",
             ) from error
+        said: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self._listener = threading.Thread(target=self._listen, args=(self._process, said), daemon=True)
+        self._listener.start()
         try:
-            self._ready = self._wait_ready(self._process)
+            self._ready = self._wait_ready(said)
         except BaseException:
             process, self._process = self._process, None
-            _end(process, seconds=2)
+            self._end(process, seconds=2)
             raise
 
-    def _wait_ready(self, process: subprocess.Popen[bytes]) -> Ready:
-        told = _first_line(process, seconds=READY_SECONDS)
+    def _wait_ready(self, said: queue.SimpleQueue[bytes]) -> Ready:
+        told, until = b"", time.monotonic() + READY_SECONDS
+        with contextlib.suppress(queue.Empty):
+            while line := said.get(timeout=max(until - time.monotonic(), 0.0)):
+                told += line
+                with contextlib.suppress(msgspec.DecodeError):
+                    return msgspec.json.decode(line, type=Ready)
+        if error := _error_in(told):
+            raise LaneError(error, hint=self._hint())
+        raise self._died("the swarm of this machine did not start")
+
+    def _listen(self, process: subprocess.Popen[bytes], said: queue.SimpleQueue[bytes]) -> None:
+        """Hear what it says until it ends."""
+        assert process.stdout is not None
         try:
-            return msgspec.json.decode(told, type=Ready)
-        except msgspec.DecodeError as error:
-            said = _error_in(told)
-            if said:
-                raise LaneError(said, hint=self._hint()) from error
-            raise self._died("the swarm of this machine did not start") from error
+            with process.stdout:
+                for line in process.stdout:
+                    try:
+                        end = msgspec.json.decode(line, type=ProviderEnd)
+                    except msgspec.DecodeError:
+                        said.put(line)
+                    else:
+                        self._ended(end)
+        finally:
+            said.put(b"")
+
+    def _end(self, process: subprocess.Popen[bytes], *, seconds: float = CLOSE_SECONDS) -> None:
+        """Its standard input ends, so it does."""
+        assert process.stdin is not None
+        process.stdin.close()
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        if self._listener is not None:
+            self._listener.join()
 
     def _died(self, message: str) -> LaneError:
         last = tail((self._folder or Path()) / LOG_NAME)
@@ -185,19 +238,6 @@ def up_command(plan: Plan, folder: Path, *, throw_away: bool) -> list[str]:
     return [*command, "--throw-away"] if throw_away else command
 
 
-def _first_line(process: subprocess.Popen[bytes], *, seconds: float) -> bytes:
-    """The first line it says; all it said, if it ended or had no time left."""
-    assert process.stdout is not None
-    told, until = b"", time.monotonic() + seconds
-    while b"\n" not in told or not told.startswith(b'{"relays"'):
-        readable, _, _ = select.select([process.stdout], [], [], max(until - time.monotonic(), 0.0))
-        block = os.read(process.stdout.fileno(), 65_536) if readable else b""
-        if not block:
-            break
-        told += block
-    return told
-
-
 def _error_in(told: bytes) -> str:
     """The message of a command's JSON error, if that is what it said."""
     try:
@@ -214,14 +254,3 @@ def tail(path: Path) -> str:
     except OSError:
         return ""
     return "\n".join(lines[-_LAST_LINES:])
-
-
-def _end(process: subprocess.Popen[bytes], *, seconds: float = CLOSE_SECONDS) -> None:
-    for pipe in (process.stdin, process.stdout):
-        if pipe is not None:
-            pipe.close()
-    try:
-        process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()

@@ -1,8 +1,8 @@
 """What runs a swarm of this machine: a relay and the ledger in this process, service providers beside it.
 
-Owns their order of starting and ending, and that nobody is left behind: a provider's process reads its
-standard input, whose other end closes with this one, however it ends. How a provider serves is its own
-command's matter (``oacompile swarm provide``).
+Owns their order of starting and ending, that a provider that dies is started again, and that nobody is left
+behind: a provider's process reads its standard input, whose other end closes with this one, however it ends.
+How a provider serves is its own command's matter (``oacompile swarm provide``).
 """
 
 from __future__ import annotations
@@ -21,13 +21,15 @@ import msgspec
 from oa_compile.errors import LaneError
 from oa_compile.money import format_msat
 from oa_compile.swarm.lightning.ledger_rpc import LedgerServer, serve
-from oa_compile.swarm.local_swarm import LocalProvider, Plan, Ready, tail
+from oa_compile.swarm.local_swarm import LocalProvider, Plan, ProviderEnd, Ready, tail
 from oa_compile.swarm.provider.provider_home import FolderLock
 from oa_compile.swarm.relays.local_relay import LocalRelayHandle, run_local_relay
 
 CUSTOMER = "customer"
 READY_SECONDS = 240.0
 CLOSE_SECONDS = 8.0
+RESTARTS = 3
+"""Times a provider is started again: what dies of its own work would die for ever."""
 _MOST_LINE = 1 << 20
 
 Told = Callable[[str, Mapping[str, Any]], None]
@@ -44,22 +46,32 @@ class _Child:
 
 
 class Supervisor:
-    """Runs a plan. All of it on the running loop; `told` hears what providers say of their jobs."""
+    """Runs a plan. All of it on the running loop."""
 
     def __init__(
-        self, plan: Plan, folder: Path, *, host: str = "127.0.0.1", port: int = 0, told: Told
+        self,
+        plan: Plan,
+        folder: Path,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        told: Told,
+        ended: Callable[[ProviderEnd], None],
     ) -> None:
-        """`host` is the relay's IP address; a `port` of 0 is a free one."""
+        """`host` is the relay's IP address; a `port` of 0 is a free one. `told` hears what providers say of
+        their jobs, `ended` of each that ended by itself.
+        """
         self._plan = plan
         self._folder = folder
         self._host = host
         self._port = port
         self._told = told
+        self._ended = ended
         self._lock: FolderLock | None = None
         self._relay: LocalRelayHandle | None = None
         self._ledger: LedgerServer | None = None
-        self._children: list[_Child] = []
-        self._readers: list[asyncio.Task[None]] = []
+        self._children: dict[str, _Child] = {}
+        self._keepers: list[asyncio.Task[None]] = []
         self.paid_count = 0
         """Payments that the ledger has seen complete since the start, and their sum."""
         self.paid_msat = 0
@@ -85,9 +97,12 @@ class Supervisor:
         )
 
     async def watch(self) -> None:
-        """Returns never while a provider runs. Raises LaneError when the last one has ended."""
-        await asyncio.gather(*(child.process.wait() for child in self._children))
-        last = self._children[-1]
+        """Keep all providers running: returns never while one runs or is started again. Raises LaneError when
+        the last one has ended for good.
+        """
+        self._keepers = [asyncio.create_task(self._keep(name)) for name in self._children]
+        await asyncio.gather(*self._keepers)
+        last = list(self._children.values())[-1]
         raise LaneError(
             f"all service providers have ended; {last.log} ends with:\n{tail(last.log)}",
             hint="their logs say why",
@@ -95,18 +110,23 @@ class Supervisor:
 
     async def close(self) -> None:
         """End all of it, providers first. Safe to call twice."""
-        for child in self._children:
+        for keeper in self._keepers:  # from now on nobody is started again
+            keeper.cancel()
+        await asyncio.gather(*self._keepers, return_exceptions=True)
+        self._keepers.clear()
+        children = list(self._children.values())
+        self._children.clear()
+        for child in children:
             if child.process.stdin is not None:
                 child.process.stdin.close()
-        ended = [asyncio.ensure_future(child.process.wait()) for child in self._children]
+        # What they still say is read: one that cannot write would not end.
+        ended = [asyncio.create_task(self._read(child)) for child in children]
         if ended:
             await asyncio.wait(ended, timeout=CLOSE_SECONDS)
-        for child in self._children:
+        for child in children:
             with contextlib.suppress(ProcessLookupError):
                 child.process.kill()
-        await asyncio.gather(*ended, *self._readers, return_exceptions=True)
-        self._children.clear()
-        self._readers.clear()
+        await asyncio.gather(*ended, return_exceptions=True)
         if self._relay is not None:
             await self._relay.close()
         if self._ledger is not None:
@@ -140,8 +160,7 @@ class Supervisor:
                 start_new_session=True,
                 limit=_MOST_LINE,
             )
-        child = _Child(name, process, log)
-        self._children.append(child)
+        self._children[name] = _Child(name, process, log)
         assert process.stdout is not None
         try:
             async with asyncio.timeout(READY_SECONDS):
@@ -150,25 +169,37 @@ class Supervisor:
             said = b""
         try:
             told = msgspec.json.decode(said)
-            provider = LocalProvider(
-                name, told["provider"], self._plan.price_msat, self._plan.order, process.pid
-            )
+            return LocalProvider(name, told["provider"], self._plan.price_msat, self._plan.order, process.pid)
         except (msgspec.DecodeError, LookupError, TypeError) as error:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
             raise LaneError(
                 f"{name} did not start; {log} ends with:\n{tail(log)}",
                 hint=f"`oacompile swarm provide --lane {self._plan.lane} --price 0` shows what is wrong",
             ) from error
-        self._readers.append(asyncio.create_task(self._read(child)))
-        return provider
 
-    async def _read(self, child: _Child) -> None:
-        """Pass on what a provider says, one object a line, until it ends."""
+    async def _keep(self, name: str) -> None:
+        """Listen to a provider until it ends, and start it again then, as often as it may."""
+        restarts = 0
+        while True:
+            code = await self._read(self._children[name])
+            if restarts == RESTARTS:
+                self._ended(ProviderEnd(name, code, restarts))
+                return
+            restarts += 1
+            with contextlib.suppress(LaneError):  # one that does not start has ended as well
+                provider = await self._start_provider(name)
+                self._ended(ProviderEnd(name, code, restarts, pid=provider.pid))
+
+    async def _read(self, child: _Child) -> int:
+        """Pass on what a provider says, one object a line, until it ends; its exit code."""
         assert child.process.stdout is not None
         while line := await child.process.stdout.readline():
             with contextlib.suppress(msgspec.DecodeError):
                 told = msgspec.json.decode(line)
                 if isinstance(told, dict):
                     self._told(child.name, told)
+        return await child.process.wait()
 
 
 def config_lines(ready: Ready) -> str:

@@ -12,16 +12,23 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from queue import SimpleQueue
 
 import pytest
 
 from oa_compile.errors import LaneError
 from oa_compile.swarm.lightning.cln import ClnWallet
 from oa_compile.swarm.lightning.cln_till import ClnTill
-from oa_compile.swarm.local_swarm import LocalSwarm, Plan
+from oa_compile.swarm.local_swarm import LocalSwarm, Plan, ProviderEnd
+from oa_compile.swarm.market.census import take_census
+from oa_compile.swarm.relays.relays import Relays
+from oa_compile.swarm.supervisor import RESTARTS
 from tests.support.local_swarm import Watched, light_plan, pids_of
 
 pytestmark = pytest.mark.crash
+
+WITHIN = 50.0
+"""Seconds after which what does not happen has not."""
 
 HOLDER = """
 import sys
@@ -36,8 +43,8 @@ sys.stdin.read()
 
 
 @contextmanager
-def running(plan: Plan) -> Iterator[LocalSwarm]:
-    swarm = LocalSwarm(plan)
+def running(plan: Plan, *, ends: SimpleQueue[ProviderEnd] | None = None) -> Iterator[LocalSwarm]:
+    swarm = LocalSwarm(plan, ended=(SimpleQueue() if ends is None else ends).put)
     try:
         swarm.start()
         yield swarm
@@ -123,11 +130,45 @@ def test_a_provider_that_dies_takes_nobody_along(tmp_path: Path) -> None:
         os.kill(two, 0)
 
 
-def test_a_swarm_whose_last_provider_dies_ends_and_says_so(tmp_path: Path) -> None:
-    with running(light_plan(tmp_path, folder=tmp_path / "swarm")) as swarm:
+def test_a_provider_that_dies_is_started_again_as_who_it_was(tmp_path: Path) -> None:
+    ends: SimpleQueue[ProviderEnd] = SimpleQueue()
+    with running(light_plan(tmp_path, folder=tmp_path / "swarm", providers=2), ends=ends) as swarm:
+        _, one, _two = pids_of(swarm)
+        os.kill(one, signal.SIGKILL)
+        end = ends.get(timeout=WITHIN)
+        assert end == ProviderEnd("provider-1", -signal.SIGKILL, restarts=1, pid=end.pid)
+        assert end.pid not in {0, one}
+        assert "provider-1 of this machine ended (signal 9): started again" in end.text
+        log = Path(swarm.ready.folder) / "swarm.log"
+        assert end.text in log.read_text()
+
+        async def announced() -> set[str]:
+            relays = Relays(swarm.relays)
+            await relays.open()
+            try:
+                return {handler.provider for handler in (await take_census(relays)).handlers}
+            finally:
+                await relays.close()
+
+        assert asyncio.run(announced()) == {provider.pubkey for provider in swarm.providers}
+        again = Watched([end.pid])
+        swarm.close()
+        assert again.ended(), "what was started again ends too"
+    assert ends.empty(), "an end that was asked for is none to tell of"
+
+
+def test_a_swarm_whose_last_provider_dies_for_good_ends_and_says_so(tmp_path: Path) -> None:
+    ends: SimpleQueue[ProviderEnd] = SimpleQueue()
+    with running(light_plan(tmp_path, folder=tmp_path / "swarm"), ends=ends) as swarm:
         supervisor, provider = pids_of(swarm)
         ended = Watched([supervisor])
+        for restarts in range(1, RESTARTS + 1):
+            os.kill(provider, signal.SIGKILL)
+            end = ends.get(timeout=WITHIN)
+            assert end.restarts == restarts
+            provider = end.pid
         os.kill(provider, signal.SIGKILL)
+        assert ends.get(timeout=WITHIN) == ProviderEnd("provider-1", -signal.SIGKILL, RESTARTS)
         assert ended.ended()
         with pytest.raises(LaneError, match="all service providers have ended"):
             swarm.start()

@@ -7,14 +7,27 @@ import json
 import os
 import stat
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from oa_compile.errors import LaneError, UsageError
+from oa_compile.errors import LaneError, OacompileError, UsageError
+from oa_compile.events import Noted
+from oa_compile.journal import Journal, read
+from oa_compile.lanes.account import Accounts
+from oa_compile.lanes.books import RunBooks
+from oa_compile.lanes.pylon import PylonLane
+from oa_compile.lanes.stop import StopSwitch
+from oa_compile.ledger import Ledger
+from oa_compile.money import Rate
+from oa_compile.spec.config import WalletSpec
+from oa_compile.spec.lanes import PylonLaneSpec
+from oa_compile.swarm import connect
+from oa_compile.swarm.customer.attempt import Intent
 from oa_compile.swarm.key_file import kept_keys, read_keys
-from oa_compile.swarm.local_swarm import LocalSwarm, Plan, up_command
+from oa_compile.swarm.local_swarm import LocalSwarm, Plan, ProviderEnd, up_command
 from oa_compile.swarm.market.census import take_census
 from oa_compile.swarm.protocol.event import Draft, Event, Keys
 from oa_compile.swarm.protocol.nip89 import Handler, draft_handler
@@ -100,6 +113,41 @@ def test_before_the_start_there_are_no_addresses() -> None:
     with pytest.raises(LaneError, match="not running"):
         _ = swarm.relays
     swarm.close()
+
+
+def test_a_provider_s_end_is_in_the_run_s_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    end = ProviderEnd("provider-1", -9, restarts=1, pid=4711)
+
+    class Dying:
+        def __init__(self, _plan: Plan, *, ended: Callable[[ProviderEnd], None]) -> None:
+            self.ended = ended
+
+        def start(self) -> None:
+            self.ended(end)
+            raise LaneError("that was all")
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr(connect, "LocalSwarm", Dying)
+    spec = PylonLaneSpec.model_validate({"kind": "pylon"})
+    lane = PylonLane(
+        "swarm", spec, wallet=WalletSpec(), rate=Rate(Decimal(100_000)), secrets=lambda _name: None
+    )
+    with Journal(tmp_path / "journal.jsonl") as journal:
+        ledger = Ledger()
+        accounts = Accounts(
+            journal=journal, ledger=ledger, switch=StopSwitch(ledger), settled=lambda _attempt: None
+        )
+        books = RunBooks(accounts, (), lane="swarm", stage="compile")
+        lane.take_up(books)
+        with pytest.raises(LaneError, match="that was all"):
+            lane.reconcile(Intent("00", "ln", 1, 1, "ledger", "a" * 64, "job"), written=0)
+        lane.close()
+    (line,) = read(tmp_path / "journal.jsonl")
+    assert line.event == Noted(code="provider", message=end.text, data={"severity": "warning"})
+    books.note("provider", "too late")  # the journal is closed: nobody is hurt
+    assert isinstance(accounts.switch.error, OacompileError)
 
 
 class Stored:
