@@ -209,7 +209,7 @@ class _Rollout:
         words = "\n".join(parts_of(output, tally=self._tally))
         if words.startswith("{"):
             words, exit_code = _unwrapped(words)
-        elif match := _EXIT.search(words.partition("\nOutput:")[0]):
+        elif match := _EXIT.search(f"\n{words}".partition("\nOutput:")[0]):
             exit_code = int(match[1])
         is_error = bool(exit_code) or success is False or words.startswith(_REFUSED)
         yield Returned(

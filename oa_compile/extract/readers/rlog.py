@@ -38,6 +38,7 @@ _FIELD = re.compile(r"(\w+)=(\S+)")
 _META = frozenset(
     {
         "attempt",
+        "id",
         "latency_ms",
         "level",
         "model",
@@ -262,12 +263,15 @@ def _fields(header: str) -> dict[str, Any] | None:
 def _without_meta(words: str) -> str:
     """A text without the fields at its end."""
     pieces = words.split(" ") if len(words) < 4096 else words.rsplit(" ", _META_WORDS)
-    end = len(pieces)
-    while end and pieces[end - 1].partition("=")[0] in _META:
-        end -= 1
-    if end and end < len(pieces) and pieces[end - 1].startswith("id="):
-        end -= 1
-    return " ".join(pieces[:end]).rstrip()
+    fields = 0
+    for piece in reversed(pieces):
+        name, _, value = piece.partition("=")
+        if not value or name not in _META:
+            break
+        fields += 1
+    if all(piece.startswith("id=") for piece in pieces[len(pieces) - fields :]):
+        return words.rstrip()  # nothing but an id: the text may well be of one
+    return " ".join(pieces[: len(pieces) - fields]).rstrip()
 
 
 def _arguments(words: str) -> dict[str, Any]:
