@@ -6,6 +6,7 @@ by the longest line that is accepted. What a line says is its reader's matter.
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import hashlib
 import io
@@ -184,6 +185,8 @@ def _unpacked(stream: io.BufferedReader) -> io.BufferedReader:
         return io.BufferedReader(gzip.GzipFile(fileobj=stream), _BLOCK)
     if head == _ZSTD:
         return io.BufferedReader(zstd.ZstdFile(stream), _BLOCK)
+    if head.startswith(codecs.BOM_UTF8):
+        stream.read(len(codecs.BOM_UTF8))
     return stream
 
 

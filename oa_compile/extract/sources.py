@@ -37,7 +37,8 @@ def find_sources(sources: Sequence[Path]) -> tuple[LogFile, ...]:
     found: dict[Path, None] = {}
     for source in sources:
         for path in _expand(source.expanduser()):
-            found.setdefault(path.resolve())
+            # What a shell hands over as a pipe has no other name.
+            found.setdefault(path if path.is_fifo() else path.resolve())
     if not found:
         raise UsageError("no session logs given", hint="name files, folders or globs of *.jsonl")
     base = Path(os.path.commonpath([path.parent for path in found]))

@@ -68,6 +68,10 @@ def test_a_log_reads_the_same_however_it_is_packed(packed: bytes) -> None:
     assert tally.refused() == ()
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_line() -> None:
+    assert read(b"\xef\xbb\xbf" + PLAIN)[0] == read(PLAIN)[0]
+
+
 @pytest.mark.parametrize("pack", [gzip.compress, zstd.compress], ids=["gzip", "zstd"])
 def test_of_a_damaged_packed_log_the_beginning_is_used(pack: Any) -> None:
     lines = b"".join(
