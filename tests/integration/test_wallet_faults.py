@@ -494,7 +494,9 @@ def test_a_till_sees_what_is_paid_from_now_on(tmp_path: Path, paid_before: int) 
         await fresh.close()
         first = await till.invoice(10, label="1", description="a job", expiry_seconds=60)
         second = await till.invoice(20, label="2", description="a job", expiry_seconds=60)
-        assert (first.amount_msat, first.expiry_seconds) == (10, 60)
+        told = bolt11.decode(first.bolt11)
+        assert (told.amount_msat, told.expiry_seconds) == (first.amount_msat, 60) == (10, 60)
+        assert (told.payment_hash, told.expires_at) == (first.payment_hash, first.expires_at)
         waiting = [
             asyncio.create_task(till.wait_paid(one.payment_hash, seconds=20)) for one in (first, second)
         ]

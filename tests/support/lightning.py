@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from oa_compile.swarm.lightning.bolt11 import Invoice, NodeKey, decode, encode
+from oa_compile.swarm.lightning.own_invoice import OwnInvoice
 from oa_compile.swarm.lightning.wallet import Payment, WalletError
 
 
@@ -70,11 +71,11 @@ class MemoryTill:
     waiting: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(0))
     """Released each time somebody begins to wait for a payment."""
 
-    async def invoice(self, msat: int, *, label: str, description: str, expiry_seconds: int) -> Invoice:
+    async def invoice(self, msat: int, *, label: str, description: str, expiry_seconds: int) -> OwnInvoice:
         self._check()
         if label in self.invoices:
             raise WalletError(f"duplicate label: {label}")
-        self.invoices[label] = encode(
+        made = self.invoices[label] = encode(
             self.key,
             payment_hash=self.lightning.secret(),
             payment_secret=secrets.token_hex(32),
@@ -84,7 +85,7 @@ class MemoryTill:
             expiry_seconds=expiry_seconds,
             description=description,
         )
-        return self.invoices[label]
+        return OwnInvoice(made.bolt11, made.payment_hash, msat, made.expires_at)
 
     async def wait_paid(self, payment_hash: str, *, seconds: float) -> bool:
         self._check()

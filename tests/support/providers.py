@@ -26,7 +26,7 @@ from typing import Any, Self
 import msgspec
 
 from oa_compile.chat import ChatAnswer, Usage
-from oa_compile.swarm.lightning.bolt11 import Invoice, NodeKey, encode
+from oa_compile.swarm.lightning.bolt11 import Invoice, NodeKey, decode, encode
 from oa_compile.swarm.protocol.event import Draft, Event, Keys, verify
 from oa_compile.swarm.protocol.nip90 import (
     JOB_KIND,
@@ -94,12 +94,13 @@ class Asked:
 
     async def bill(self, msat: int | None = None) -> Invoice:
         """A sound invoice of the till's, over the bid if nothing else is said."""
-        return await self.provider.own_till.invoice(
+        made = await self.provider.own_till.invoice(
             self.bid if msat is None else msat,
             label=secrets.token_hex(16),
             description=f"NIP-90 job {self.event.id}",
             expiry_seconds=600,
         )
+        return decode(made.bolt11)
 
     def forge(self, msat: int | None, **fields: Any) -> Invoice:
         """An invoice with any field of bolt11.encode's as one likes: `network`, `created_at`,

@@ -12,9 +12,8 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from oa_compile.swarm.lightning import bolt11
-from oa_compile.swarm.lightning.bolt11 import Invoice, InvoiceError
 from oa_compile.swarm.lightning.cln_rpc import ClnRpc, Cut, Refused, Reply
+from oa_compile.swarm.lightning.own_invoice import OwnInvoice
 from oa_compile.swarm.lightning.wallet import WalletError
 
 WAIT_TIMED_OUT = 904
@@ -60,16 +59,15 @@ class ClnTill:
             self._last = await self._last_paid(self._last)
             self._open = True
 
-    async def invoice(self, msat: int, *, label: str, description: str, expiry_seconds: int) -> Invoice:
+    async def invoice(self, msat: int, *, label: str, description: str, expiry_seconds: int) -> OwnInvoice:
         """A new invoice over `msat`. Raises WalletError, for a label used before too."""
         wanted: Reply = {"amount_msat": msat, "label": label, "description": description}
         told = await self._rpc.ask("invoice", wanted | {"expiry": expiry_seconds}, seconds=PATIENCE_SECONDS)
-        try:
-            invoice = bolt11.decode(str(told.get("bolt11")))
-        except InvoiceError as error:
-            raise WalletError(f"{self._rpc.path}: the node made no invoice: {error}") from error
-        self._bill(invoice.payment_hash).watch = self._live_watch
-        return invoice
+        match told:
+            case {"bolt11": str(text), "payment_hash": str(payment_hash), "expires_at": int(expires_at)}:
+                self._bill(payment_hash).watch = self._live_watch
+                return OwnInvoice(text, payment_hash, msat, expires_at)
+        raise WalletError(f"{self._rpc.path}: the node made no invoice, or told it in other words")
 
     async def wait_paid(self, payment_hash: str, *, seconds: float) -> bool:
         """Whether it is paid, waiting at most so long. An invoice of another process, or one that was not

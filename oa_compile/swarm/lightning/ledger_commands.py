@@ -1,48 +1,24 @@
 """The embedded ledger's commands: lightningd's, as far as paying and being paid goes.
 
-Owns the commands' parameters, replies and errors. The wire they come over is `ledger_rpc`'s matter, what they
-do to the book `ledger_node`'s. Fields that channels would be needed for are not there.
+Owns the commands and their replies. Their parameters are `ledger_params`', the wire they come over is
+`ledger_rpc`'s, what they do to the book `ledger_node`'s matter. Fields that channels would be needed for are
+not there.
 """
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any
 
-from oa_compile.money import MSAT_PER_BTC, MSAT_PER_SAT, check_msat
 from oa_compile.swarm.lightning import bolt11
 from oa_compile.swarm.lightning.ledger_book import Bill, Code, LedgerRefusal, Node, Pay
 from oa_compile.swarm.lightning.ledger_node import WEEK, Ledger
+from oa_compile.swarm.lightning.ledger_params import Params, given_by_name, hex32_of, msat_of, whole_of
 
-Params = dict[str, Any]
 Reply = dict[str, Any]
 Wait = Callable[[str, float | None], Awaitable[None]]
 """Waits till a payment of that payment hash, or to the node of that name, ends; or so many seconds."""
-
-PARAMETERS: dict[str, tuple[str, ...]] = {
-    "getinfo": (),
-    "invoice": ("amount_msat", "label", "description", "expiry", "fallbacks", "preimage"),
-    "decode": ("string",),
-    "xpay": ("invstring", "amount_msat", "maxfee", "layers", "retry_for"),
-    "pay": ("bolt11", "amount_msat", "label", "riskfactor", "maxfeepercent", "retry_for", "maxdelay"),
-    "listpays": ("bolt11", "payment_hash", "status"),
-    "listsendpays": ("bolt11", "payment_hash", "status"),
-    "listinvoices": ("label", "invstring", "payment_hash"),
-    "waitinvoice": ("label",),
-    "waitanyinvoice": ("lastpay_index", "timeout"),
-    "listfunds": ("spent",),
-}
-"""The commands, and their parameters in order."""
-
-NEEDED = {"invoice": 3, "decode": 1, "xpay": 1, "pay": 1, "waitinvoice": 1}
-"""How many of them must be given."""
-
-_UNITS = {"": 1, "msat": 1, "sat": MSAT_PER_SAT, "btc": MSAT_PER_BTC}
-_AMOUNT = re.compile(r"([0-9]{1,20})(|msat|sat|btc)", re.ASCII)
-_DIGITS = re.compile(r"[0-9]{1,16}", re.ASCII)
-_HASH = re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
 
 
 class Commands:
@@ -57,15 +33,7 @@ class Commands:
         """Do the command of that name, with its parameters by name or in order; the reply, or what to await
         for it. Raises LedgerRefusal and StorageError.
         """
-        known = PARAMETERS.get(name)
-        if known is None:
-            raise LedgerRefusal(Code.UNKNOWN_METHOD, f"Unknown command '{name}'")
-        given = dict(zip(known, params, strict=False)) if isinstance(params, list) else params
-        given = {key: value for key, value in given.items() if value is not None}
-        if isinstance(params, list) and len(params) > len(known):
-            raise LedgerRefusal(Code.INVALID_PARAMS, f"too many parameters for '{name}'")
-        if missing := [key for key in known[: NEEDED.get(name, 0)] if key not in given]:
-            raise LedgerRefusal(Code.INVALID_PARAMS, f"missing required parameter: {missing[0]}")
+        given = given_by_name(name, params)
         method: Callable[[Params], Reply | Coroutine[Any, Any, Reply]] = getattr(self, name)
         return method(given)
 
@@ -84,11 +52,11 @@ class Commands:
         wanted = params["amount_msat"]
         bill = self._ledger.invoice(
             self._node.name,
-            None if wanted == "any" else _msat(wanted, "amount_msat"),
+            None if wanted == "any" else msat_of(wanted, "amount_msat"),
             label=str(params["label"]),
             description=str(params["description"]),
-            expiry_seconds=_whole(params.get("expiry", WEEK), "expiry"),
-            preimage=_hex32(params.get("preimage", ""), "preimage"),
+            expiry_seconds=whole_of(params.get("expiry", WEEK), "expiry"),
+            preimage=hex32_of(params.get("preimage", ""), "preimage"),
         )
         return {
             "payment_hash": bill.issued.payment_hash,
@@ -125,20 +93,17 @@ class Commands:
             told["features"] = f"{invoice.features:0{-(-invoice.features.bit_length() // 8) * 2}x}"
         return told
 
-    async def xpay(self, params: Params) -> Reply:
-        pay = await self._pay(str(params["invstring"]), params)
-        return {
-            "payment_preimage": pay.bill.issued.preimage,
-            "amount_msat": pay.sent.amount_msat,
-            "amount_sent_msat": pay.total_msat,
-            "failed_parts": 0,
-            "successful_parts": 1,
-        }
+    def xpay(self, params: Params) -> Reply | Coroutine[Any, Any, Reply]:
+        pay = self._begin_pay(str(params["invstring"]), params)
+        return _told_xpay(pay) if pay.status == "complete" else self._xpay_ends(pay)
+
+    async def _xpay_ends(self, pay: Pay) -> Reply:
+        return _told_xpay(await self._through(pay))
 
     async def pay(self, params: Params) -> Reply:
         text = str(params["bolt11"])
         try:
-            pay = await self._pay(text, params)
+            pay = await self._through(self._begin_pay(text, params))
         except LedgerRefusal as refusal:
             if refusal.code is not Code.ALREADY_PAID:
                 raise
@@ -155,17 +120,19 @@ class Commands:
             "status": "complete",
         }
 
-    async def _pay(self, text: str, params: Params) -> Pay:
+    def _begin_pay(self, text: str, params: Params) -> Pay:
+        fee, amount = params.get("maxfee"), params.get("amount_msat")
+        return self._ledger.pay(
+            self._node.name,
+            text,
+            max_fee_msat=None if fee is None else msat_of(fee, "maxfee"),
+            amount_msat=None if amount is None else msat_of(amount, "amount_msat"),
+        )
+
+    async def _through(self, pay: Pay) -> Pay:
         """A payment that went through, however long it takes. `retry_for` bounds nothing here, as with a
         payee who holds on to a payment: nobody can call it back.
         """
-        fee, amount = params.get("maxfee"), params.get("amount_msat")
-        pay = self._ledger.pay(
-            self._node.name,
-            text,
-            max_fee_msat=None if fee is None else _msat(fee, "maxfee"),
-            amount_msat=None if amount is None else _msat(amount, "amount_msat"),
-        )
         while pay.status == "pending":
             await self._wait(pay.sent.payment_hash, None)
         if pay.status == "failed":
@@ -192,7 +159,7 @@ class Commands:
                 wanted = bolt11.decode(str(text)).payment_hash
             except bolt11.InvoiceError as error:
                 raise LedgerRefusal(Code.INVALID_PARAMS, f"Invalid bolt11: {error}") from error
-        elif not (wanted := _hex32(params.get("payment_hash", ""), "payment_hash")):
+        elif not (wanted := hex32_of(params.get("payment_hash", ""), "payment_hash")):
             every = (pay for tries in self._node.pays.values() for pay in tries)
             return sorted(every, key=lambda pay: pay.created_index)
         return list(self._node.pays.get(wanted, ()))
@@ -202,7 +169,7 @@ class Commands:
         if "label" in params:
             found = [self._node.labels.get(str(params["label"]))]
         elif "payment_hash" in params:
-            found = [self._node.bills.get(_hex32(params["payment_hash"], "payment_hash"))]
+            found = [self._node.bills.get(hex32_of(params["payment_hash"], "payment_hash"))]
         elif "invstring" in params:
             text = str(params["invstring"]).lower()
             found = [bill for bill in self._node.bills.values() if bill.issued.bolt11 == text]
@@ -222,9 +189,9 @@ class Commands:
         return self._told_bill(bill)
 
     async def waitanyinvoice(self, params: Params) -> Reply:
-        last = _whole(params.get("lastpay_index", 0), "lastpay_index")
+        last = whole_of(params.get("lastpay_index", 0), "lastpay_index")
         limit = params.get("timeout")
-        until = None if limit is None else time.monotonic() + _whole(limit, "timeout")
+        until = None if limit is None else time.monotonic() + whole_of(limit, "timeout")
         while len(self._node.paid) <= last:
             left = None if until is None else until - time.monotonic()
             if left is not None and left <= 0:
@@ -268,6 +235,17 @@ class Commands:
         return told
 
 
+def _told_xpay(pay: Pay) -> Reply:
+    """A payment that went through, as `xpay` tells it."""
+    return {
+        "payment_preimage": pay.bill.issued.preimage,
+        "amount_msat": pay.sent.amount_msat,
+        "amount_sent_msat": pay.total_msat,
+        "failed_parts": 0,
+        "successful_parts": 1,
+    }
+
+
 def _told_pay(pay: Pay) -> Reply:
     """A payment as `listpays` tells it."""
     told: Reply = {
@@ -282,28 +260,3 @@ def _told_pay(pay: Pay) -> Reply:
     if pay.status == "complete":
         told |= {"preimage": pay.bill.issued.preimage, "completed_at": pay.ended_at}
     return told
-
-
-def _msat(value: object, name: str) -> int:
-    """An amount as lightningd takes them: a whole number, or one with a unit. Raises LedgerRefusal."""
-    match = _AMOUNT.fullmatch(value) if isinstance(value, str) else None
-    amount = int(match[1]) * _UNITS[match[2]] if match else value
-    try:
-        return check_msat(amount)
-    except ValueError as error:
-        raise LedgerRefusal(Code.INVALID_PARAMS, f"{name}: should be a millisatoshi amount") from error
-
-
-def _whole(value: object, name: str) -> int:
-    """A whole number, not negative. Raises LedgerRefusal."""
-    number = int(value) if isinstance(value, str) and _DIGITS.fullmatch(value) else value
-    if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < 1 << 53:
-        raise LedgerRefusal(Code.INVALID_PARAMS, f"{name}: should be an integer")
-    return number
-
-
-def _hex32(value: object, name: str) -> str:
-    """64 hex digits, or nothing. Raises LedgerRefusal."""
-    if value == "" or (isinstance(value, str) and _HASH.fullmatch(value)):
-        return str(value).lower()
-    raise LedgerRefusal(Code.INVALID_PARAMS, f"{name}: should be 64 hex digits")

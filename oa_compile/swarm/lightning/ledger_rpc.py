@@ -117,6 +117,7 @@ class _Connection(asyncio.Protocol):
         self._buffer = b""
         self._tasks: set[asyncio.Task[Reply]] = set()
         self._transport: asyncio.Transport | None = None
+        self._unsent: list[bytes] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -145,6 +146,7 @@ class _Connection(asyncio.Protocol):
 
     def hang_up(self) -> None:
         """Close, once what was said is sent."""
+        self._flush()
         if self._transport is not None:
             self._transport.close()
 
@@ -190,8 +192,15 @@ class _Connection(asyncio.Protocol):
         self._send({"jsonrpc": "2.0", "id": id_, "error": {"code": int(code), "message": message}})
 
     def _send(self, reply: Reply) -> None:
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(_encode(reply) + b"\n\n")
+        """Send it, together with what else is said in this turn of the loop."""
+        if not self._unsent:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._unsent.append(_encode(reply) + b"\n\n")
+
+    def _flush(self) -> None:
+        replies, self._unsent = self._unsent, []
+        if replies and self._transport is not None and not self._transport.is_closing():
+            self._transport.write(b"".join(replies))
 
 
 def _requests(buffer: bytes) -> tuple[list[Any], bytes]:

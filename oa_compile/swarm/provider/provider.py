@@ -19,6 +19,7 @@ from typing import Any
 from oa_compile.errors import UsageError
 from oa_compile.money import format_msat
 from oa_compile.swarm.lightning.bolt11 import InvoiceError, decode
+from oa_compile.swarm.lightning.own_invoice import OwnInvoice
 from oa_compile.swarm.protocol.event import Event, Keys, verify
 from oa_compile.swarm.protocol.nip89 import draft_handler
 from oa_compile.swarm.protocol.nip90 import (
@@ -211,7 +212,7 @@ class Provider:
                 try:
                     feedback = read_feedback(event)
                     if feedback.status == "payment-required":
-                        self._serving.quotes[job] = decode(feedback.bolt11)
+                        self._serving.quotes[job] = _quoted(feedback.bolt11)
                     elif feedback.status in {"error", "success"}:
                         last.setdefault(job, event)
                 except (ProtocolError, InvoiceError):
@@ -254,3 +255,9 @@ class Provider:
         task = asyncio.create_task(work)
         self._standing.add(task)
         task.add_done_callback(self._standing.discard)
+
+
+def _quoted(bolt11: str) -> OwnInvoice:
+    """An invoice that an earlier life of ours gave out. Raises InvoiceError."""
+    read = decode(bolt11)
+    return OwnInvoice(bolt11, read.payment_hash, read.amount_msat or 0, read.expires_at)

@@ -19,7 +19,7 @@ import msgspec
 from oa_compile.chat import ChatAnswer, ChatRequest
 from oa_compile.digest import digest_bytes
 from oa_compile.errors import StorageError
-from oa_compile.swarm.lightning.bolt11 import Invoice
+from oa_compile.swarm.lightning.own_invoice import OwnInvoice
 from oa_compile.swarm.lightning.wallet import WalletError
 from oa_compile.swarm.protocol.event import Event
 from oa_compile.swarm.protocol.nip90 import (
@@ -102,7 +102,7 @@ class Serving:
     clock: Callable[[], float]
     on_served: Callable[[Served], None] = field(default=lambda _served: None)
     """Told of every job's end."""
-    quotes: dict[str, Invoice] = field(default_factory=dict)
+    quotes: dict[str, OwnInvoice] = field(default_factory=dict)
     """Invoices that an earlier life of this provider has sent, by request."""
     _working: int = 0
     _unpaid: int = 0
@@ -227,7 +227,7 @@ class Serving:
 
     # Being paid
 
-    async def _quote(self, request: Event, msat: int, seconds: int) -> Invoice:
+    async def _quote(self, request: Event, msat: int, seconds: int) -> OwnInvoice:
         """What to ask the customer to pay; the same again where an earlier life of ours has asked."""
         earlier = self.quotes.pop(request.id, None)
         if earlier is not None and earlier.amount_msat == msat:
@@ -236,7 +236,7 @@ class Serving:
             raise _Declined("overloaded: too many quotes wait for their payment; try again later")
         return await self._invoice(request, msat, seconds)
 
-    async def _paid(self, request: Event, msat: int, invoice: Invoice) -> None:
+    async def _paid(self, request: Event, msat: int, invoice: OwnInvoice) -> None:
         """Tell the customer to pay, and return when it has. Raises _Declined when it does not."""
         self._unpaid += 1
         try:
@@ -288,7 +288,7 @@ class Serving:
         except WalletError as error:
             raise _Declined("this provider's till does not answer") from error
 
-    async def _invoice(self, request: Event, msat: int, seconds: int) -> Invoice:
+    async def _invoice(self, request: Event, msat: int, seconds: int) -> OwnInvoice:
         """The one invoice of this request: its label is the request's id, which a till takes only once."""
         try:
             return await self._open_till().invoice(
@@ -309,7 +309,7 @@ def _served(
     *,
     order: Literal["free", "tab", "pay-first", "result-first"],
     msat: int = 0,
-    invoice: Invoice | None = None,
+    invoice: OwnInvoice | None = None,
     paid: bool = False,
 ) -> Served:
     """A job that was answered."""

@@ -15,13 +15,13 @@ from typing import Protocol
 import msgspec
 
 from oa_compile.errors import StorageError, UsageError
-from oa_compile.swarm.lightning.bolt11 import Invoice
+from oa_compile.swarm.lightning.own_invoice import OwnInvoice
 
 
 class Till(Protocol):
     """Makes invoices and sees them paid: the receiving half of a Lightning node. Blocks nothing."""
 
-    async def invoice(self, msat: int, *, label: str, description: str, expiry_seconds: int) -> Invoice:
+    async def invoice(self, msat: int, *, label: str, description: str, expiry_seconds: int) -> OwnInvoice:
         """A new invoice over `msat`. `label` is the provider's own and never used twice. Raises WalletError
         when the node cannot be asked or will not.
         """
