@@ -5,11 +5,26 @@ Owns the words it is written in; what they do is `oa_compile.extract`'s.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+import jmespath
+from jmespath.exceptions import JMESPathError
+from pydantic import AfterValidator, Field, model_validator
 
-from oa_compile.spec.base import SpecModel
+from oa_compile.spec.base import Identifier, MisfitError, SpecModel
+
+
+def _compiles(path: str) -> str:
+    """The path as it stands. Raises ValueError when it is no JMESPath."""
+    try:
+        jmespath.compile(path)
+    except JMESPathError as error:
+        raise ValueError(f"no JMESPath: {' '.join(str(error).split())}") from error
+    return path
+
+
+JmesPath = Annotated[str, AfterValidator(_compiles)]
+"""A path into a JSON value: https://jmespath.org."""
 
 MakerName = Literal[
     "tool_selection",
@@ -19,14 +34,17 @@ MakerName = Literal[
     "build_analyzer",
     "solution_verifier",
     "event",
+    "mapping",
 ]
+_MAPPING = ("each", "where", "inputs", "outputs", "group")
 
 
 class ExtractSpec(SpecModel):
     """How session logs become examples of this program.
 
     `example` names an example maker; `fields` maps this program's fields to what the maker yields,
-    where the names differ (program field -> maker field).
+    where the names differ (program field -> maker field). The maker ``mapping`` has no fields of its own:
+    `inputs` and `outputs` say where each is, as JMESPath over the session's JSON form.
     """
 
     example: MakerName = "event"
@@ -38,3 +56,24 @@ class ExtractSpec(SpecModel):
     failures: Literal["leave_out", "feedback", "negatives"] = "leave_out"
     """What becomes of failed tries: nothing; a note in the record of what then worked (``{note}`` in a
     metric's feedback); or records of their own that say what not to do, which no optimizer is given."""
+    each: Literal["message", "call", "verification", "event", "episode", "session"] = "call"
+    """What the maker ``mapping`` makes an example of."""
+    where: JmesPath = ""
+    """Only of those for which this is true."""
+    inputs: dict[Identifier, JmesPath] = Field(default_factory=dict)
+    """Field -> where it is, in what was known before."""
+    outputs: dict[Identifier, JmesPath] = Field(default_factory=dict)
+    """Field -> where it is, in what then came."""
+    group: JmesPath = ""
+    """What an example is related to, where it is not the episode it is from."""
+
+    @model_validator(mode="after")
+    def _paths_go_with_mapping(self) -> Self:
+        if self.example == "mapping":
+            for name in ("inputs", "outputs"):
+                if not getattr(self, name):
+                    raise MisfitError(f'example = "mapping" needs `{name}`', at=("example",))
+        elif given := self.model_fields_set.intersection(_MAPPING):
+            name = min(given)
+            raise MisfitError(f'`{name}` goes with example = "mapping"', at=(name,))
+        return self

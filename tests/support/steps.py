@@ -118,7 +118,7 @@ def drafts(
     and what it left out: reason -> count.
     """
     tally, made, makers = Tally("log"), [], {}
-    spec = ExtractSpec.model_validate({"example": maker, **extract})
+    spec = ExtractSpec.model_validate(extract | {"example": maker})
     assembly = Assembly(format="test", file="log", name="log", tally=tally)
     for scene, moment in walk(records, assembly):
         key = scene.session.thread

@@ -24,10 +24,22 @@ from oa_compile.extract.tally import Tally
 from oa_compile.extract.walk import walk
 from oa_compile.extract.wanted import Wanted
 from oa_compile.spec.extract import ExtractSpec
-from tests.support.steps import ROOT, Steps
+from tests.support.steps import ROOT, Steps, drafts
 
 REAL = Path(__file__).parents[3] / "shared" / "data"
-SPECS = {name: ExtractSpec(example=name, failures="feedback") for name in MAKERS if name != "mapping"}
+SPECS: dict[str, dict[str, Any]] = {
+    **{name: {"example": name, "failures": "feedback"} for name in MAKERS if name != "mapping"},
+    # Everything that a path could reach.
+    **{
+        f"mapping {each}": {
+            "example": "mapping",
+            "each": each,
+            "inputs": {"all": "@"},
+            "outputs": {"all": "@"},
+        }
+        for each in ("call", "message", "verification", "event", "episode", "session")
+    },
+}
 # All fields of each maker; of this one all but the thought, which few calls have.
 ASKED = {"tool_selection": ("task_description", "available_tools", "recent_context", "tool_params")}
 MARK = re.compile(r"⟦(\d+)⟧")
@@ -104,8 +116,8 @@ def test_every_input_is_older_than_its_decision(script: list[tuple[str, int, str
         open_calls = [] if when == "now" else open_calls[-1:]
         steps.turn()
     steps.do("complete", 0)
-    for name in SPECS:
-        for draft in steps.drafts(name, *ASKED.get(name, ()), failures="feedback")[0]:
+    for name, spec in SPECS.items():
+        for draft in drafts(steps.records, spec["example"], *ASKED.get(name, ()), **spec)[0]:
             lines = [int(line) for line in MARK.findall(json.dumps(draft.inputs, ensure_ascii=False))]
             assert max(lines, default=0) <= decided(draft), (name, draft)
 
@@ -119,7 +131,8 @@ def made(lines: list[bytes], reader: Any) -> dict[tuple[str, int, int], Draft]:
         for name, spec in SPECS.items():
             key = (name, scene.session.thread)
             if key not in makers:
-                makers[key] = MAKERS[name](spec, tally, Wanted(*ASKED.get(name, ())))
+                model = ExtractSpec.model_validate(spec)
+                makers[key] = MAKERS[model.example](model, tally, Wanted(*ASKED.get(name, ())))
             for draft in makers[key].take(scene, moment):
                 found[name, decided(draft), draft.line] = draft
     return found
@@ -178,7 +191,3 @@ def test_changing_everything_after_a_decision_changes_no_input(reader: Any, name
                 kept += 1
                 assert after[key].inputs == draft.inputs, key
     assert kept > len(before)
-
-
-def test_every_maker_is_held_to_it() -> None:
-    assert set(SPECS) | {"mapping"} >= set(MAKERS)

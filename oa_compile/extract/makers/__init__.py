@@ -13,6 +13,7 @@ from oa_compile.extract.makers import (
     build_analyzer,
     event,
     execution_strategy,
+    mapping,
     planning,
     solution_verifier,
     test_analyzer,
@@ -43,4 +44,5 @@ MAKERS: dict[str, Callable[[ExtractSpec, Tally, Wanted], Maker]] = {
     "build_analyzer": build_analyzer.BuildAnalyzer,
     "solution_verifier": solution_verifier.SolutionVerifier,
     "event": event.Event,
+    "mapping": mapping.MapTo,
 }
