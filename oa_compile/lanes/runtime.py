@@ -100,6 +100,7 @@ class Runtime:
         """
         self.config = config
         self.lanes = lanes
+        self._settled = False
         self.journal = Journal(path)
         try:
             self._take_up(started, recording, replay_faults=replay_faults, listener=listener)
@@ -224,16 +225,27 @@ class Runtime:
         )
         return context
 
+    def settle(self) -> None:
+        """Pay what is owed, and let go of the lanes: there are no more calls to come. What it costs is in the
+        journal then, and may be told as the run's. Only once: later calls do nothing. Raises what broke in
+        it, when all lanes are closed.
+        """
+        if self._settled:
+            return
+        self._settled = True
+        with ExitStack() as closing:
+            for lane in self.lanes.values():
+                closing.callback(lane.close)
+            for lane in self.lanes.values():
+                if isinstance(lane, Payer) and self.calls.switch.pays_debts:
+                    lane.settle()
+
     def close(self) -> None:
         """Wait a moment for calls under way, then let go of lanes and journal."""
         with ExitStack() as closing:  # all of it, whatever one of them raises; the journal last
             closing.callback(self.journal.close)
-            for lane in self.lanes.values():
-                closing.callback(lane.close)
+            closing.callback(self.settle)
             self.calls.wait_idle(SETTLED_WITHIN)
-            for lane in self.lanes.values():
-                if isinstance(lane, Payer) and self.calls.switch.pays_debts:
-                    lane.settle()
 
 
 def _started(history: list[AnyEvent]) -> RunStarted:

@@ -149,11 +149,22 @@ class _Compile:
                 raise
         self.runtime.calls.wait_idle(SETTLED_WITHIN)
         self.recorder.close()
+        error = self._settle(error)
         error = self._as_recorded(error)
         if isinstance(error, Divergence):
             raise error
         self.recorder.finish()
         return self._leave(winner, error)
+
+    def _settle(self, error: OacompileError | None) -> OacompileError | None:
+        """Pay what is owed before the run's cost is written down. What breaks in it (a wallet that did what
+        it must not) is worse than whatever ended the run.
+        """
+        try:
+            self.runtime.settle()
+        except OacompileError as broken:
+            return broken
+        return error
 
     def _search(self) -> str:
         plan, runtime = self.plan, self.runtime

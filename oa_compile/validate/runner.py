@@ -188,6 +188,10 @@ def validate(
 
 def _finished(runtime: Runtime, error: OacompileError) -> OacompileError:
     runtime.calls.wait_idle(SETTLED_WITHIN)
+    try:
+        runtime.settle()
+    except OacompileError as broken:
+        error = broken
     status: RunStatus = "interrupted" if isinstance(error, Interrupted) else "failed"
     runtime.journal.append(RunFinished(status=status, reason=error.message), sync=True)
     return error
@@ -208,6 +212,10 @@ class _Scoring:
         worth, answers = tally.worth, tally.made + tally.saved
         after = self._score(2, question.state, origin="the artifact", parent=question.manifest.parent)
         artifact_cost = Cost(calls=tally.made + tally.saved - answers, msat=tally.worth - worth)
+        try:
+            self.runtime.settle()  # what is owed is part of what it cost
+        except OacompileError as error:
+            raise self.runtime.calls.stop(error) from error
         rows = tuple(
             Row(old.example, old.score, new.score, old.fault or new.fault)
             for old, new in zip(before, after, strict=True)
