@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Callable
 from typing import Literal, NamedTuple
+
+import re2
 
 from oa_compile.extract.shell import Command, commands_in
 
@@ -19,6 +22,12 @@ Kind = Literal["test", "build", "lint"]
 
 def _any(*patterns: str) -> re.Pattern[str]:
     return re.compile("|".join(patterns), re.M)
+
+
+def _said(*patterns: str) -> Callable[[bytes], bool]:
+    """Whether an output says one of these. RE2 looks for all of them in one pass, at any length."""
+    found = re2.compile("(?m)" + "|".join(patterns))
+    return lambda output: found.search(output) is not None
 
 
 _SCRIPTS = (
@@ -74,7 +83,7 @@ _MAYBE = re.compile(
     r"cargo|rustc|py|unittest|tox|nox|test|build|check|lint|tsc|vet|jest|mocha|\bava\b|make|ninja|gcc|g\+\+|clang"
     r"|\bcc\b|javac|mvn|gradle|spec|compile|xcode|ruff|flake8|black|biome|prettier|rubocop|go install|npm t\b"
 )
-_FAILED = _any(
+_FAILED = _said(
     r"^error(?:\[E\d+\])?:",
     r": (?:fatal )?error: ",
     r"could not compile",
@@ -90,8 +99,8 @@ _FAILED = _any(
     r"✖ [1-9]\d* problem|^Found [1-9]\d* errors?\b",
 )
 # Said also by runs that pass; it counts where nothing says that they did.
-_MAYBE_FAILED = _any(r"panicked at ", r"^Traceback \(most recent call last\)", r"^failures:$")
-_TESTED = _any(
+_MAYBE_FAILED = _said(r"panicked at ", r"^Traceback \(most recent call last\)", r"^failures:$")
+_TESTED = _said(
     r"^test result: ok",
     r"\b[1-9]\d* pass(?:ed|ing)?\b",
     r"^ok[ \t]+\S+",
@@ -99,15 +108,15 @@ _TESTED = _any(
     r"^Tests:.*\bpassed",
 )
 # The last word of a run that went well: whatever a pipe left out, nothing failed before it.
-_DONE = _any(
+_DONE = _said(
     r"\bBUILD SUCCESS",
     r"^=+ .*\bpassed\b",
     r"^Build (?:complete!|succeeded)",
     r"^Success: no issues",
 )
 # Cargo says it of tests before it runs them.
-_BUILT = _any(r"^ *Finished `?\w", r"^All checks passed", r"no issues found")
-_NO_TESTS = _any(
+_BUILT = _said(r"^ *Finished `?\w", r"^All checks passed", r"no issues found")
+_NO_TESTS = _said(
     r"^test result: ok\. 0 passed",
     r"^=* ?no tests ran",
     r"^collected 0 items",
@@ -115,8 +124,8 @@ _NO_TESTS = _any(
     r"\[no test files\]",
     r"^No tests found",
 )
-_SOME_TESTS = _any(r"\b[1-9]\d* pass(?:ed|ing)?\b", r"^ok[ \t]+\S+[ \t]+[\d.(]", r"^Ran [1-9]")
-_NOT_RUN = re.compile(
+_SOME_TESTS = _said(r"\b[1-9]\d* pass(?:ed|ing)?\b", r"^ok[ \t]+\S+[ \t]+[\d.(]", r"^Ran [1-9]")
+_NOT_RUN = _said(
     r"^(?:Command running in background|The user doesn't want|\[Request interrupted|User rejected)"
     r"|^Command timed out|\bcd:(?: ?\d+:)? .{0,200}(?i:no such file)|(?i:no such file or directory): cd\b"
     r"|requires approval|\bMissing script: "
@@ -151,12 +160,15 @@ def judge(command: str, output: str, *, is_error: bool, exit_code: int | None) -
         return None
     commands, checks = _checks_in(command)
     kind = _strongest(checks)
-    if kind is None or _NOT_RUN.search(output):
+    if kind is None:
         return None
-    passed = _passed(commands, checks, output, is_error=is_error, exit_code=exit_code)
+    said = output.encode("utf-8", "replace")
+    if _NOT_RUN(said):
+        return None
+    passed = _passed(commands, checks, said, is_error=is_error, exit_code=exit_code)
     if passed is None:
         return None
-    if passed and kind == "test" and _NO_TESTS.search(output) and not _SOME_TESTS.search(output):
+    if passed and kind == "test" and _NO_TESTS(said) and not _SOME_TESTS(said):
         # A run of no tests shows that the code compiles, where it had to be compiled for that.
         return Verdict("build", passed=True) if _COMPILES.match(check_name(command)) else None
     return Verdict(kind, passed)
@@ -179,9 +191,9 @@ def _strongest(checks: dict[int, Kind]) -> Kind | None:
 
 
 def _passed(
-    commands: list[Command], checks: dict[int, Kind], output: str, *, is_error: bool, exit_code: int | None
+    commands: list[Command], checks: dict[int, Kind], said: bytes, *, is_error: bool, exit_code: int | None
 ) -> bool | None:
-    failed = bool(_FAILED.search(output))
+    failed = bool(_FAILED(said))
     bad = is_error or exit_code not in {None, 0}
     if all(_status_is_its_own(commands, index) for index in checks):
         if not bad:
@@ -192,11 +204,11 @@ def _passed(
         return False
     if bad and _alone(commands, checks):
         return False
-    if _DONE.search(output) or ("test" not in checks.values() and _BUILT.search(output)):
+    if _DONE(said) or ("test" not in checks.values() and _BUILT(said)):
         return True
-    if _TESTED.search(output):
-        return True if _let_through(commands, max(checks), output) else None
-    return False if _MAYBE_FAILED.search(output) else None
+    if _TESTED(said):
+        return True if _let_through(commands, max(checks), said) else None
+    return False if _MAYBE_FAILED(said) else None
 
 
 def _status_is_its_own(commands: list[Command], index: int) -> bool:
@@ -219,7 +231,7 @@ def _alone(commands: list[Command], checks: dict[int, Kind]) -> bool:
     return all(index in checks or one.words[0] in harmless for index, one in enumerate(commands))
 
 
-def _let_through(commands: list[Command], check: int, output: str) -> bool:
+def _let_through(commands: list[Command], check: int, said: bytes) -> bool:
     """Whether a failure would be seen behind the pipe the check runs into."""
     for one, then in zip(commands[check + 1 :], (c.then for c in commands[check:]), strict=False):
         if then not in {"|", "|&"}:
@@ -227,7 +239,7 @@ def _let_through(commands: list[Command], check: int, output: str) -> bool:
         program = one.words[0].rsplit("/", 1)[-1]
         if program == "head":
             found = _HEAD.match(one.text)
-            if output.count("\n") + 1 >= int(found[1] or _HEAD_LINES if found else _HEAD_LINES):
+            if said.count(b"\n") + 1 >= int(found[1] or _HEAD_LINES if found else _HEAD_LINES):
                 return False
         elif program in {"grep", "egrep", "rg", "awk", "sed"} and not _SHOWS_FAILURES.search(one.text):
             return False

@@ -24,6 +24,7 @@ from oa_compile.extract.session import Issue, Message, Session, Step, ToolCall, 
 MAX_KEPT = 64
 """Of each list an episode keeps; enough for what examples say, whatever the log's length."""
 
+_UNCLEAN = re.compile(r"//|/\.{1,2}(?:/|$)|/$")
 _CREATED = re.compile(r"^Created issue #(\d+)\b")
 _COMMIT = re.compile(r"^\[[\w./-]+(?: \(root-commit\))? ([0-9a-f]{7,40})\] ", re.M)
 _TRACKER = frozenset({"issue_create", "issue_ready", "issue_get", "issue_list"})
@@ -195,6 +196,8 @@ class Episodes:
 
 def relative_path(path: str, root: str) -> str | None:
     """`path` relative to the repository folder `root`; None when it lies elsewhere."""
+    if path.startswith(f"{root}/") and not _UNCLEAN.search(path):
+        return path[len(root) + 1 :]
     given = PurePosixPath(path)
     if ".." in given.parts:
         return None
