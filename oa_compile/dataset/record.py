@@ -52,6 +52,17 @@ class ExampleRecord:
             raise ValueError("a group is a digest: make it with group_key")
         return cls(identity, group or identity, inputs, outputs, meta or {})
 
+    @property
+    def negative(self) -> bool:
+        """Whether the outputs are what not to do."""
+        return self.meta.get("negative") is True
+
+    @property
+    def note(self) -> str:
+        """What the log says of failed tries, for feedback; empty when that is nothing."""
+        note = self.meta.get("feedback")
+        return note if isinstance(note, str) else ""
+
 
 def record_id(inputs: Mapping[str, Any], *, outputs: Mapping[str, Any]) -> str:
     """The digest of the canonical JSON of ``{inputs, outputs}``."""

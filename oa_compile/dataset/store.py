@@ -30,12 +30,16 @@ from oa_compile.errors import DigestMismatch, UsageError
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """The records of one split, in file order, and the digest of the file they came from."""
+    """The records of one split, in file order, and the digest of the file they came from.
+
+    `negatives` say what not to do. They are apart, so that nobody scores by them or shows them as demos.
+    """
 
     name: SplitName
     records: tuple[ExampleRecord, ...]
     digest: str
     path: Path
+    negatives: tuple[ExampleRecord, ...] = ()
 
 
 def write_dataset(
@@ -48,7 +52,7 @@ def write_dataset(
     Raises UsageError, with nothing written, when anything straddles or the test split is empty; and when
     the folder cannot be written.
     """
-    if not records.get("test"):
+    if all(record.negative for record in records.get("test", ())):
         raise UsageError("missing holdout: no example is in the test split")
     if (straddler := next(_straddlers(records, card), None)) is not None:
         raise UsageError(f"this is no dataset: {straddler}")
@@ -97,7 +101,8 @@ def load_split(folder: Path, split: SplitName) -> Split:
     if len(records) != info.n:
         raise DigestMismatch(f"{path}: {len(records)} records, the card says {info.n}", hint=REMAKE)
     check_members(card, split, records, path=path)
-    return Split(split, records, digest, path)
+    gold = tuple(record for record in records if not record.negative)
+    return Split(split, gold, digest, path, tuple(record for record in records if record.negative))
 
 
 def load_unsealed(folder: Path) -> Mapping[SplitName, Split]:
@@ -108,7 +113,7 @@ def load_unsealed(folder: Path) -> Mapping[SplitName, Split]:
     """
     card = load_card(folder)
     splits = {name: load_split(folder, name) for name in SPLITS}
-    records = {name: split.records for name, split in splits.items()}
+    records = {name: (*split.records, *split.negatives) for name, split in splits.items()}
     if (straddler := next(_straddlers(records, card), None)) is not None:
         raise DigestMismatch(f"{folder}: contaminated holdout: {straddler}", hint=REMAKE)
     return splits

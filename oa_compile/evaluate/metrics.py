@@ -14,12 +14,13 @@ import inspect
 import math
 import numbers
 import string
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from oa_compile.dataset import ExampleRecord, record_id
 from oa_compile.digest import digest_json
 from oa_compile.errors import SpecError, UsageError
 from oa_compile.evaluate import compare
@@ -32,7 +33,7 @@ VERSION = 1
 MAX_VALUE = 2_000
 """Characters of one value that feedback quotes; feedback is paid for by the token."""
 
-PLACEHOLDERS = ("gold", "pred", "field", "inputs")
+PLACEHOLDERS = ("gold", "pred", "field", "inputs", "note")
 
 Fields = Mapping[str, Any]
 Comparison = Callable[[Any, Any], float]
@@ -81,11 +82,11 @@ class _Rule:
     compare: Comparison | None
     target: Target | None
 
-    def part(self, inputs: Fields, gold: Fields, pred: Fields) -> Part:
-        judged = self._judge(inputs, gold, pred)
+    def part(self, inputs: Fields, gold: Fields, pred: Fields, note: str) -> Part:
+        judged = self._judge(inputs, gold, pred, note)
         return Part(self.name, judged.score, self.spec.weight, judged.feedback)
 
-    def _judge(self, inputs: Fields, gold: Fields, pred: Fields) -> _Judged:
+    def _judge(self, inputs: Fields, gold: Fields, pred: Fields, note: str) -> _Judged:
         field = self.spec.field
         if field and gold.get(field) is None:
             raise MetricError(
@@ -100,7 +101,7 @@ class _Rule:
             judged = self._compare(gold, pred)
         if judged.feedback:
             return judged
-        return _Judged(judged.score, self._feedback(judged.score, inputs, gold, pred))
+        return _Judged(judged.score, self._feedback(judged.score, inputs, gold, pred, note))
 
     def _compare(self, gold: Fields, pred: Fields) -> _Judged:
         assert self.compare is not None
@@ -123,7 +124,7 @@ class _Rule:
             ) from error
         return _check_returned(returned, f"{target.path}: metric {self.name}")
 
-    def _feedback(self, score: float, inputs: Fields, gold: Fields, pred: Fields) -> str:
+    def _feedback(self, score: float, inputs: Fields, gold: Fields, pred: Fields, note: str) -> str:
         subject = f"`{self.spec.field}`" if self.spec.field else f"The answer, by {self.name},"
         if score >= 1:
             return f"{subject} is right."
@@ -133,6 +134,7 @@ class _Rule:
             "pred": _quote(pred.get(self.spec.field) if self.spec.field else dict(pred)),
             "field": self.spec.field,
             "inputs": _quote("\n".join(f"{name}: {compare.as_text(v)}" for name, v in inputs.items())),
+            "note": _quote(note),
         }
         text = fill(template, values)
         return text if self.spec.feedback or score == 0 else f"{text} Score {score:.2f} of 1."
@@ -142,15 +144,24 @@ class _Rule:
 class Metric:
     """The program's metric: the weighted mean of its parts. Safe to call from many threads.
 
-    `digest` covers every part's spec and the bytes of the Python files they run.
+    `digest` covers every part's spec and the bytes of the Python files they run. `notes` are what records
+    say beyond their fields, by the records' ids.
     """
 
     rules: tuple[_Rule, ...]
     digest: str
+    notes: Mapping[str, str] = field(default_factory=dict)
+
+    def with_notes(self, records: Iterable[ExampleRecord]) -> Metric:
+        """The same metric, which fills `{note}` with what these records' meta tells of failed tries."""
+        if not any("{note}" in rule.spec.feedback for rule in self.rules):
+            return self
+        return replace(self, notes={record.id: record.note for record in records if record.note})
 
     def score(self, *, inputs: Fields, gold: Fields, pred: Fields) -> Scored:
         """Score one example. Raises MetricError when the metric or the gold values are at fault."""
-        parts = tuple(rule.part(inputs, gold, pred) for rule in self.rules)
+        note = self.notes.get(record_id(inputs, outputs=gold), "") if self.notes else ""
+        parts = tuple(rule.part(inputs, gold, pred, note) for rule in self.rules)
         weight = math.fsum(part.weight for part in parts)
         score = math.fsum(part.weight * part.score for part in parts) / weight
         return Scored(min(max(score, 0.0), 1.0), "\n".join(part.feedback for part in parts), parts)
@@ -210,7 +221,7 @@ def _check_returned(returned: Any, who: str) -> _Judged:
 
 
 def check_template(template: str, *, where: str) -> None:
-    """Raise SpecError unless `template` holds only plain ``{gold} {pred} {field} {inputs}``.
+    """Raise SpecError unless `template` holds only plain `PLACEHOLDERS`.
 
     Attributes, indices, conversions and format specs are refused: values come from sessions and
     models, and a template must not reach into them.

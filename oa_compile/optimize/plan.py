@@ -95,7 +95,7 @@ def make_plan(inputs: Inputs) -> Plan:
         seed=config.run.seed,
         program=program,
         tunable=tunable,
-        metric=build_metric(spec, inputs.program.folder),
+        metric=build_metric(spec, inputs.program.folder).with_notes(inputs.train.records),
         trainset=to_examples(inputs.train.records),
         valset=to_examples(val_records),
         val_records=val_records,

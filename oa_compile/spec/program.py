@@ -87,7 +87,8 @@ class OptimizeSpec(SpecModel):
 class MetricSpec(SpecModel):
     """One metric. The program's score is the weighted mean of its metrics, each in 0 … 1.
 
-    `feedback` is text for GEPA; ``{gold}``, ``{pred}``, ``{field}`` and ``{inputs}`` are filled in.
+    `feedback` is text for GEPA; ``{gold}``, ``{pred}``, ``{field}``, ``{inputs}`` and ``{note}`` are filled
+    in. A note is what the log says of failed tries, where [extract] keeps it (failures = "feedback").
     ``python`` names a callable ``metric.py:name`` (inputs, gold, pred) -> score or (score, feedback).
     """
 

@@ -92,6 +92,21 @@ def test_a_split_comes_back_as_it_was_written(tmp_path: Path) -> None:
     assert load_card(tmp_path) == card
 
 
+def test_what_not_to_do_is_apart_from_what_is_scored(tmp_path: Path) -> None:
+    wrong = ExampleRecord.of({"thought": "five"}, outputs={"tool": "run"}, meta={"negative": True})
+    parts = PARTS | {"train": [*PARTS["train"], wrong]}
+    write_dataset(tmp_path, card=CARD, records=parts)
+    for train in (load_split(tmp_path, "train"), load_unsealed(tmp_path)["train"]):
+        assert train.negatives == (wrong,)
+        assert {record.id for record in train.records} == {record.id for record in PARTS["train"]}
+
+
+def test_what_not_to_do_is_no_holdout(tmp_path: Path) -> None:
+    wrong = ExampleRecord.of({"thought": "five"}, outputs={"tool": "run"}, meta={"negative": True})
+    with pytest.raises(UsageError, match="missing holdout"):
+        write_dataset(tmp_path, card=CARD, records=PARTS | {"test": [wrong]})
+
+
 def test_bytes_do_not_depend_on_the_order_of_records(tmp_path: Path) -> None:
     records = [record(str(n)) for n in range(9)]
     for name, order in (("a", records), ("b", records[::-1])):

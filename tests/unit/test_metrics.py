@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from oa_compile.dataset import ExampleRecord
 from oa_compile.errors import ExitCode, SpecError
 from oa_compile.evaluate import compare
 from oa_compile.evaluate.metrics import MAX_VALUE, MetricError, build_metric, fill
@@ -248,6 +249,29 @@ def test_templates_that_reach_further_are_refused(tmp_path, template):
 @given(st.text(), st.text())
 def test_values_are_never_read_as_templates(gold, pred):
     assert fill("{gold}|{pred}", {"gold": gold, "pred": pred}) == f"{gold}|{pred}"
+
+
+NOTED = {"kind": "exact_match", "field": "answer", "feedback": "Not {pred}. {note}"}
+
+
+def noted(folder, **meta):
+    record = ExampleRecord.of({"question": "q"}, outputs={"answer": "a"}, meta=meta)
+    return metric(folder, NOTED).with_notes([record])
+
+
+def test_feedback_tells_what_the_records_meta_notes(tmp_path):
+    built = noted(tmp_path, feedback="Edit was tried and failed.")
+    assert score(built, "a", "b", question="q").feedback == "Not b. Edit was tried and failed."
+    assert score(built, "a", "b", question="another").feedback == "Not b. "
+
+
+def test_without_a_note_nothing_is_told(tmp_path):
+    assert score(noted(tmp_path), "a", "b", question="q").feedback == "Not b. "
+    assert score(noted(tmp_path, feedback=7), "a", "b", question="q").feedback == "Not b. "
+
+
+def test_notes_are_no_part_of_a_metrics_identity(tmp_path):
+    assert noted(tmp_path, feedback="x").digest == metric(tmp_path, NOTED).digest
 
 
 def test_long_values_are_cut_in_feedback(tmp_path):
