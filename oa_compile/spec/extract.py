@@ -5,26 +5,14 @@ Owns the words it is written in; what they do is `oa_compile.extract`'s.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
-import jmespath
-from jmespath.exceptions import JMESPathError
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from oa_compile.spec.base import Identifier, MisfitError, SpecModel
+from oa_compile.spec.jmes_path import JmesPath
+from oa_compile.spec.log_format import LogFormatSpec
 
-
-def _compiles(path: str) -> str:
-    """The path as it stands. Raises ValueError when it is no JMESPath."""
-    try:
-        jmespath.compile(path)
-    except JMESPathError as error:
-        raise ValueError(f"no JMESPath: {' '.join(str(error).split())}") from error
-    return path
-
-
-JmesPath = Annotated[str, AfterValidator(_compiles)]
-"""A path into a JSON value: https://jmespath.org."""
 
 MakerName = Literal[
     "tool_selection",
@@ -66,6 +54,8 @@ class ExtractSpec(SpecModel):
     """Field -> where it is, in what then came."""
     group: JmesPath = ""
     """What an example is related to, where it is not the episode it is from."""
+    log: LogFormatSpec | None = None
+    """A log format to read besides those that are known."""
 
     @model_validator(mode="after")
     def _paths_go_with_mapping(self) -> Self:

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from oa_compile.extract.lines import Line
-from oa_compile.extract.readers import READERS
+from oa_compile.extract.readers import READERS, Reader
+from oa_compile.extract.readers.mapped import Mapped
 from oa_compile.extract.records import Record, Returned, Tasked, Used
 from oa_compile.extract.tally import Tally
+from oa_compile.spec.log_format import LogFormatSpec
 from tests.support.sessions import INIT, back, encode, say, text, use
 
 PAD = "PADDING"
@@ -33,6 +35,12 @@ class Case:
     body: int = 1
     ahead: int = 0
     json: bool = True
+    mapped: Mapped | None = None
+
+    @property
+    def reader(self) -> Reader:
+        """The format's reader."""
+        return self.mapped or READERS[self.format]
 
     @property
     def raw(self) -> bytes:
@@ -65,7 +73,7 @@ def read(case: Case, lines: Iterable[bytes]) -> tuple[list[Record], Tally]:
     """What the case's reader makes of these lines."""
     tally = Tally("log", thorough=True)
     numbered = (Line(number, raw) for number, raw in enumerate(lines, start=1))
-    return list(READERS[case.format].read(numbered, tally=tally)), tally
+    return list(case.reader.read(numbered, tally=tally)), tally
 
 
 def each(*lines: dict[str, Any]) -> tuple[bytes, ...]:
@@ -90,6 +98,40 @@ def native(kind: str, uuid: str, **more: Any) -> dict[str, Any]:
 
 
 TOKENS = {"input_tokens": 9, "output_tokens": 2, "cached_input_tokens": 4, "total_tokens": 11}
+
+MAPPED = Mapped(
+    LogFormatSpec.model_validate(
+        {
+            "session": "run.id",
+            "cwd": "run.dir",
+            "message": [{"when": "kind == 'say'", "role": "who", "text": "body.text"}],
+            "call": [
+                {"when": "tool", "id": "tool.id", "name": "tool.name", "arguments": "tool.args"},
+                {"when": "tools", "each": "tools[]", "id": "id", "name": "name", "arguments": "args"},
+            ],
+            "result": [
+                {
+                    "when": "kind == 'done'",
+                    "call": "of",
+                    "text": "out",
+                    "error": "contains(flags, 'bad')",
+                    "exit_code": "to_number(code)",
+                }
+            ],
+            "task": [{"when": "kind == 'task'", "title": "title", "description": "about", "key": "nr"}],
+            "finished": [{"when": "kind == 'end'", "success": "ok"}],
+            "event": [
+                {
+                    "when": "kind == 'event'",
+                    "type": "join('.', [kind, name])",
+                    "success": "ok",
+                    "context": "{given: given}",
+                    "output": "gave",
+                }
+            ],
+        }
+    )
+)
 
 CASES = (
     Case(
@@ -271,5 +313,28 @@ CASES = (
         ),
         "RuntimeEvent:1 RuntimeEvent:2",
         body=0,
+    ),
+    Case(
+        "mapped",
+        each(
+            {
+                "run": {"id": "s1", "dir": "/repo"},
+                "kind": "task",
+                "nr": 7,
+                "title": "Fix it",
+                "about": "Broken.",
+            },
+            {"kind": "say", "who": "ai", "body": {"text": [{"type": "text", "text": "Reading."}]}},
+            {"tool": {"id": "c1", "name": "Read", "args": '{"path":"a.py"}'}},
+            {"kind": "done", "of": "c1", "out": PAD, "flags": [], "code": "0"},
+            {"tools": [{"id": "c2", "name": "ls", "args": {}}, {"id": "c3", "name": "ls"}]},
+            {"kind": "done", "of": "c2", "out": ["x"], "flags": ["bad"]},
+            {"kind": "event", "name": "plan", "ok": True, "given": {"a": 1}, "gave": {"b": [2]}},
+            {"kind": "end", "ok": True},
+        ),
+        "Opened:1 Tasked:1 Message:2 ToolCall:3 Returned:4 ToolCall:5 ToolCall:5 Returned:6 RuntimeEvent:7"
+        " Finished:8",
+        ids=("c1", "c2", "c3"),
+        mapped=MAPPED,
     ),
 )
