@@ -89,20 +89,26 @@ class Assembly:
     def push(self, record: Record, out: Happenings) -> None:
         """Take one record; what can be handed on now is added to `out`, in order."""
         if isinstance(record, ToolCall):
-            thread = self._thread(record.thread, record.line, out)
-            if record.id in thread.seen:
+            thread = self._threads.get(record.thread) or self._thread(record.thread, record.line, out)
+            call_id, waiting = record.id, thread.waiting
+            if call_id in thread.seen:
                 self._tally.count("repeated_tool_calls")
                 return
-            thread.seen.add(record.id)
-            thread.asked[record.id] = record
-            thread.waiting.append(record)
+            thread.seen.add(call_id)
+            thread.asked[call_id] = record
+            waiting.append(record)
+            if len(waiting) <= WINDOW:
+                return  # it waits for its result, and all before it for what they waited for
         elif isinstance(record, Returned):
             settled = self._settle(record)
             if settled is None:
                 return
             thread = settled
         elif isinstance(record, Message):
-            thread = self._thread(record.thread, record.line, out)
+            thread = self._threads.get(record.thread) or self._thread(record.thread, record.line, out)
+            if not thread.waiting:
+                out.append((thread.session, record))
+                return
             thread.waiting.append(record)
         elif isinstance(record, Used):
             self._thread(record.thread, 0, out).usage[record.message_id] = record.usage
@@ -165,8 +171,9 @@ class Assembly:
         """Give a call its result; the thread it is in, or None when no call waits for it."""
         for thread in self._threads.values():
             if call := thread.asked.pop(record.call_id, None):
-                call.result = record.result
-                thread.session.errors += record.result.is_error
+                result = call.result = record.result
+                if result.is_error:
+                    thread.session.errors += 1
                 return thread
         if any(record.call_id in thread.seen for thread in self._threads.values()):
             self._tally.count("repeated_tool_results")

@@ -7,8 +7,9 @@ knows the line it came from, so that an example can name its evidence.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Annotated, Any, Literal, NamedTuple, Protocol
 
 import msgspec
 
@@ -28,13 +29,17 @@ class Place(NamedTuple):
         return f"{self.file}:{self.line}"
 
 
+Count = Annotated[int, msgspec.Meta(ge=0)]
+"""A number of things, from 0 on."""
+
+
 class Usage(msgspec.Struct, frozen=True, gc=False):
     """Tokens, summed over unique API messages."""
 
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cache_read_tokens: int = 0
-    cache_write_tokens: int = 0
+    input_tokens: Count = 0
+    output_tokens: Count = 0
+    cache_read_tokens: Count = 0
+    cache_write_tokens: Count = 0
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(
@@ -206,6 +211,7 @@ class Session(msgspec.Struct):
 _WORKSPACES = frozenset({"code", "src", "projects", "repos", "work", "git", "dev", "workspace", "workspaces"})
 
 
+@functools.lru_cache(maxsize=256)
 def root_of(cwd: str) -> str:
     """The folder of the repository that `cwd` lies in: what stands behind a usual workspace folder, else
     `cwd` itself. A guess, but the same one whatever else is read.

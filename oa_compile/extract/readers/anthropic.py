@@ -8,15 +8,16 @@ reading is to be thorough.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator
 from typing import Literal
 
 import msgspec
 import orjson
 
-from oa_compile.extract.lines import Line, refuse
+from oa_compile.extract.lines import Line, in_batches, refuse
 from oa_compile.extract.records import Record, Returned, Used
-from oa_compile.extract.session import MAX_TEXT_BYTES, Message, ToolCall, ToolResult, Usage
+from oa_compile.extract.session import MAX_TEXT_BYTES, Count, Message, ToolCall, ToolResult, Usage
 from oa_compile.extract.strict import BadJson, parse_object
 from oa_compile.extract.tally import Tally
 
@@ -69,13 +70,14 @@ class Envelope(msgspec.Struct, gc=False):
     toolUseResult: msgspec.Raw = EMPTY  # noqa: N815
 
 
-class _Tokens(msgspec.Struct, gc=False):
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cache_read_input_tokens: int = 0
-    cache_creation_input_tokens: int = 0
+class _Tokens(Usage, frozen=True, gc=False):
+    """Usage under the API's names; a number below nothing is none."""
+
+    cache_read_tokens: Count = msgspec.field(default=0, name="cache_read_input_tokens")
+    cache_write_tokens: Count = msgspec.field(default=0, name="cache_creation_input_tokens")
 
 
+_NEWLINE = orjson.OPT_APPEND_NEWLINE
 _ENVELOPE = msgspec.json.Decoder(Envelope)
 _TOKENS = msgspec.json.Decoder(_Tokens)
 _UNREADABLE = (
@@ -90,13 +92,28 @@ _UNREADABLE = (
 
 def envelopes(lines: Iterable[Line], *, tally: Tally) -> Iterator[tuple[int, Envelope, bytes]]:
     """Number, fields and bytes of each line that holds a message's envelope; others are left out."""
-    thorough = tally.thorough
-    decode, loads, dumps = _ENVELOPE.decode, orjson.loads, orjson.dumps
-    for number, raw in lines:
+    for first, raws in in_batches(lines):
         try:
-            envelope = decode(raw)
-            if (thorough or len(raw) <= LONG) and dumps(loads(raw)) != raw[:-1]:
-                parse_object(raw)
+            found = _decoded(raws, thorough=tally.thorough)
+        except (*_UNREADABLE, BadJson):
+            yield from _one_by_one(first, raws, tally)  # one of them is bad
+        else:
+            yield from zip(itertools.count(first), found, raws, strict=False)
+
+
+def _decoded(raws: list[bytes], *, thorough: bool) -> list[Envelope]:
+    found = list(map(_ENVELOPE.decode, raws))
+    loads, dumps = orjson.loads, orjson.dumps
+    for raw in raws if thorough else [raw for raw in raws if len(raw) <= LONG]:
+        if dumps(loads(raw), None, _NEWLINE) != raw:
+            parse_object(raw)
+    return found
+
+
+def _one_by_one(first: int, raws: list[bytes], tally: Tally) -> Iterator[tuple[int, Envelope, bytes]]:
+    for number, raw in enumerate(raws, first):
+        try:
+            (envelope,) = _decoded([raw], thorough=tally.thorough)
         except _UNREADABLE:
             _say_why(raw, number, tally)
         except BadJson as error:
@@ -110,7 +127,7 @@ class Blocks:
 
     def __init__(self, tally: Tally) -> None:
         self._tally = tally
-        self._told = ("", b"")
+        self._told, self._told_by = EMPTY, ""
 
     def read(self, body: Body, line: int, *, role: Role, thread: str = "") -> list[Record]:
         """The records of one message. The role ``system`` is for what stands in a user's place and is no
@@ -118,10 +135,10 @@ class Blocks:
         """
         records: list[Record] = []
         message_id = body.id or f"line {line}"
-        if role == "assistant" and (told := (message_id, bytes(body.usage))) != self._told:
-            # An API message spans several lines, and each repeats its usage.
-            self._told = told
-            if (usage := _usage(body.usage)) is not None:
+        # An API message spans several lines, and each repeats its usage.
+        if role == "assistant" and not (body.usage == self._told and message_id == self._told_by):
+            self._told, self._told_by = body.usage, message_id
+            if body.usage is not EMPTY and (usage := _usage(body.usage)) is not None:
                 records.append(Used(message_id, usage, thread))
         content = body.content
         if content is None:
@@ -130,29 +147,28 @@ class Blocks:
             records.append(self._message(role, content, message_id, line, thread))
         else:
             for block in content:
-                self._take(block, records, role, message_id, line, thread)
+                kind = block.type
+                if kind == "tool_result" and block.tool_use_id is not None:
+                    records.append(Returned(block.tool_use_id, self._result(block, line)))
+                elif kind == "tool_use" and not (
+                    block.id is None or block.name is None or block.input is EMPTY
+                ):
+                    records.append(ToolCall(block.id, block.name, block.input, message_id, line, thread))
+                elif kind == "text" and block.text is not None:
+                    records.append(self._message(role, block.text, message_id, line, thread))
+                else:
+                    self._pass_over(kind, line)
         return records
 
-    def _take(  # noqa: PLR0917  called for every block
-        self, block: Block, records: list[Record], role: Role, message_id: str, line: int, thread: str
-    ) -> None:
-        kind, tally = block.type, self._tally
-        if kind == "tool_result":
-            if block.tool_use_id is None:
-                tally.leave_out("tool result without its call", line)
-            else:
-                records.append(Returned(block.tool_use_id, self._result(block, line)))
+    def _pass_over(self, kind: str, line: int) -> None:
+        if kind in _PASSED_OVER:
+            self._tally.count(f"{kind}_blocks_passed_over")
+        elif kind == "tool_result":
+            self._tally.leave_out("tool result without its call", line)
         elif kind == "tool_use":
-            if block.id is None or block.name is None or block.input is EMPTY:
-                tally.leave_out("tool call without id, name or input", line)
-            else:
-                records.append(ToolCall(block.id, block.name, block.input, message_id, line, thread))
-        elif kind == "text" and block.text is not None:
-            records.append(self._message(role, block.text, message_id, line, thread))
-        elif kind in _PASSED_OVER:
-            tally.count(f"{kind}_blocks_passed_over")
+            self._tally.leave_out("tool call without id, name or input", line)
         else:
-            tally.leave_out("unknown content block", line)
+            self._tally.leave_out("unknown content block", line)
 
     def _message(self, role: Role, text: str, message_id: str, line: int, thread: str) -> Message:
         if len(text) > MAX_TEXT_BYTES:
@@ -165,7 +181,7 @@ class Blocks:
         if body is EMPTY:
             return ToolResult("", is_error, line)
         view, passed_over = memoryview(body), False
-        if len(view) > MAX_TEXT_BYTES:
+        if view.nbytes > MAX_TEXT_BYTES:
             self._tally.count("huge_outputs_passed_over")
             return ToolResult("", is_error, line, passed_over=True)
         if view[0] == _LIST and b'"image"' in bytes(view):
@@ -176,15 +192,9 @@ class Blocks:
 
 def _usage(raw: msgspec.Raw) -> Usage | None:
     try:
-        tokens = _TOKENS.decode(raw)
+        return _TOKENS.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
-    return Usage(
-        max(0, tokens.input_tokens),
-        max(0, tokens.output_tokens),
-        max(0, tokens.cache_read_input_tokens),
-        max(0, tokens.cache_creation_input_tokens),
-    )
 
 
 def _say_why(raw: bytes, number: int, tally: Tally) -> None:
