@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from tests.support.steps import ROOT, Steps
+from oa_compile.extract.drafts import Draft
+from oa_compile.extract.lines import Line
+from oa_compile.extract.readers import autopilot
+from oa_compile.extract.tally import Tally
+from oa_compile.extract.wanted import Wanted
+from oa_compile.spec.load import load_program
+from tests.support.steps import ROOT, Steps, drafts
+
+ROOT_FOLDER = Path(__file__).parents[2]
+REAL = ROOT_FOLDER.parent / "shared" / "data" / "autopilot"
 
 OK = "test result: ok. 3 passed; 0 failed"
 
@@ -158,3 +169,54 @@ def test_complexity_weighs_files_edits_and_calls(
     (draft,), _ = steps.run("cargo test", OK).complete().drafts("planning", "estimated_complexity")
     assert draft.outputs["estimated_complexity"] == complexity
     assert (draft.confidence > 0.6) is clear
+
+
+def tried_twice() -> Steps:
+    failed = "test result: FAILED. 0 passed; 1 failed"
+    steps = Steps().claim().edit("wrong.rs").run("cargo test", failed, error=True)
+    return steps.claim().edit("right.rs").run("cargo test", OK).complete()
+
+
+def test_a_try_that_failed_is_feedback_for_the_one_that_worked() -> None:
+    (draft,), left = tried_twice().drafts("planning", failures="feedback")
+    assert draft.outputs["files_to_modify"] == ["right.rs"]
+    assert draft.feedback == "Changing wrong.rs was tried and did not work: `cargo test` failed."
+    assert left == {"episode not completed": 1}
+
+
+def test_a_try_that_failed_is_a_negative() -> None:
+    (wrong, right), left = tried_twice().drafts("planning", failures="negatives")
+    assert (wrong.outputs["files_to_modify"], wrong.negative, wrong.confidence) == (["wrong.rs"], True, 0.4)
+    assert (right.negative, right.feedback, left) == (False, "", {})
+
+
+def test_a_try_that_was_merely_given_up_is_neither() -> None:
+    steps = Steps().claim().edit("a.rs").claim().edit("b.rs").complete()
+    for failures in ("feedback", "negatives"):
+        (draft,), left = steps.drafts("planning", failures=failures)
+        assert (draft.feedback, draft.negative, left) == ("", False, {"episode not completed": 1})
+
+
+def test_the_shipped_program_asks_for_what_there_is() -> None:
+    program = load_program(ROOT_FOLDER / "programs" / "autopilot-planning").spec
+    wanted = Wanted.by(program)
+    assert program.signature is not None
+    (draft,), _ = solved().drafts("planning", *(field.name for field in program.signature.inputs))
+    assert all(field.name in draft.inputs for field in program.signature.inputs)
+    assert "relevant_files" in wanted
+    assert "code_patterns" not in wanted
+
+
+@pytest.mark.skipif(not REAL.exists(), reason="the real logs are not here")
+def test_the_real_logs_teach_34_plans() -> None:
+    made: list[Draft] = []
+    for path in sorted(REAL.iterdir()):
+        lines = (
+            Line(number, raw)
+            for number, raw in enumerate(path.read_bytes().splitlines(keepends=True), start=1)
+        )
+        made += drafts(autopilot.read(lines, tally=Tally(path.name)), "planning")[0]
+    assert len(made) == 34
+    assert all(draft.outputs["files_to_modify"] for draft in made)
+    assert sum("test_strategy" in draft.outputs for draft in made) == 32
+    assert all("repository_summary" in draft.inputs for draft in made)

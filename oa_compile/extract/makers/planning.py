@@ -36,6 +36,8 @@ Complexity = Literal["LOW", "MEDIUM", "HIGH"]
 MEDIUM_FROM, HIGH_FROM = 3.0, 8.0
 MAX_PATTERNS = 40
 _ANALYSIS_CHARS, _MAX_WORDS = 2_000, 64
+_NEGATIVE = 0.4
+"""How surely a plan was wrong whose work failed: other work on the same files might have done it."""
 _NEAR = 0.2
 """A weight this close to a threshold, as a share of it, could as well lie on the other side."""
 
@@ -53,7 +55,8 @@ class Planning:
     """One draft for each episode that teaches."""
 
     def __init__(self, spec: ExtractSpec, tally: Tally, wanted: Wanted) -> None:
-        del spec
+        self._treated = spec.failures
+        self._tries: dict[str, list[str]] = {}
         self._tally, self._wanted = tally, wanted
         self._files, self._repository = FilesSeen(), RepositorySeen()
         self._begin(None)
@@ -107,14 +110,19 @@ class Planning:
 
     def _end(self, scene: Scene, episode: Episode) -> Iterator[Draft]:
         issue = episode.issue
-        if (reason := _why_not(episode)) is not None or issue is None:
+        reason, wrong = _why_not(episode), _was_wrong(episode)
+        if wrong:
+            self._tries.setdefault(episode.key, []).append(_told(episode))
+        negative = wrong and self._treated == "negatives" and issue is not None and issue.given
+        if issue is None or (reason is not None and not negative):
             self._tally.leave_out(reason or "episode without issue text", episode.opened)
             return
         decided = self._decision.line if self._decision is not None else episode.opened
         if issue.line >= decided:
             self._tally.leave_out("episode whose task was told after its first edit", episode.opened)
             return
-        confidence = sureness(episode)
+        confidence = sureness(episode) if not negative else _NEGATIVE
+        tries = self._tries.get(episode.key, []) if negative or self._treated == "feedback" else []
         complexity, clear = complexity_of(episode, edits=self._edits)
         if self._wanted.named("estimated_complexity") and not clear:
             confidence = min(confidence, 0.6)
@@ -141,6 +149,8 @@ class Planning:
                 "checks": [f"{check.line}: {check.command}" for check in _passed(episode)],
             },
             confidence=confidence,
+            feedback="\n".join(tries[-1:] if negative else tries),
+            negative=negative,
         )
 
     def _said(self, episode: Episode) -> Iterator[tuple[str, Any]]:
@@ -173,6 +183,20 @@ def sureness(episode: Episode) -> float:
     if not episode.verified:
         return 0.4  # completed all the same: perhaps what failed was not its matter
     return 0.95 if episode.commits else 0.9
+
+
+def _was_wrong(episode: Episode) -> bool:
+    """Whether an episode that did not succeed shows a plan that did not work, and not just one given up."""
+    if episode.succeeded or not episode.files:
+        return False
+    return episode.state == "failed" or episode.verified is False
+
+
+def _told(episode: Episode) -> str:
+    """A try that did not work, for feedback."""
+    check = next((check for check in reversed(episode.verifications) if not check.passed), None)
+    how = f": `{check.command}` failed" if check is not None else ""
+    return f"Changing {', '.join(episode.files)} was tried and did not work{how}."
 
 
 def _passed(episode: Episode) -> list[Verification]:
