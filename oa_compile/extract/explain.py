@@ -111,7 +111,7 @@ def explain(path: Path, *, spec: ProgramSpec) -> Explanation:
     ended: list[Story] = []
     makers: dict[str, Examples] = {}
     try:
-        with open_log(LogFile(str(path), path.name), tally=tally) as (log, _):
+        with open_log(LogFile(str(path), path.name), spec=spec, tally=tally) as (log, _):
             if log.reader is None:
                 raise UsageError(
                     f"{path}: no known log format",

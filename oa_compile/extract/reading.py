@@ -21,6 +21,7 @@ from oa_compile.extract.episodes import Episode
 from oa_compile.extract.examples import Examples
 from oa_compile.extract.lines import HEAD_LINES, Line, Source, as_lines, read_lines
 from oa_compile.extract.readers import Reader, sniff
+from oa_compile.extract.readers.mapped import reader_for
 from oa_compile.extract.session import Session, Usage
 from oa_compile.extract.sources import LogFile
 from oa_compile.extract.tally import Tally
@@ -49,11 +50,13 @@ class FileReading:
 class Log:
     """One open log: its reader, and its moments as they come. `reader` is None when no format fits."""
 
-    def __init__(self, file: LogFile, *, tally: Tally, source: Source) -> None:
+    def __init__(
+        self, file: LogFile, *, tally: Tally, source: Source, described: Reader | None = None
+    ) -> None:
         self._lines = as_lines(read_lines(source, tally=tally), tally=tally)
         head = self._lines.head(HEAD_LINES)
         self._tally = tally
-        self.reader: Reader | None = sniff(head)
+        self.reader: Reader | None = sniff(head, described=described)
         name = "log " + hashlib.sha256(head[0].raw).hexdigest()[:12] if head else ""
         self.assembly = Assembly(
             format=self.reader.FORMAT if self.reader else "", file=file.name, name=name, tally=tally
@@ -70,11 +73,11 @@ class Log:
 
 
 @contextmanager
-def open_log(file: LogFile, *, tally: Tally) -> Iterator[tuple[Log, Source]]:
+def open_log(file: LogFile, *, spec: ProgramSpec, tally: Tally) -> Iterator[tuple[Log, Source]]:
     """A log, open. Raises OSError when it cannot be read."""
     with Path(file.path).open("rb", buffering=0) as handle:
         source = Source(handle)
-        yield Log(file, tally=tally, source=source), source
+        yield Log(file, tally=tally, source=source, described=reader_for(spec.extract.log)), source
 
 
 def read_file(spec: ProgramSpec, thorough: bool, file: LogFile) -> FileReading:  # noqa: FBT001  bound by name
@@ -85,7 +88,7 @@ def read_file(spec: ProgramSpec, thorough: bool, file: LogFile) -> FileReading: 
     reading = FileReading(file, Tally(file.name, thorough))
     with _few_collections():
         try:
-            with open_log(file, tally=reading.tally) as (log, source):
+            with open_log(file, spec=spec, tally=reading.tally) as (log, source):
                 if log.reader is None:
                     for _ in log.rest():
                         pass

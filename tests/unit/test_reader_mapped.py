@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import json
 import pickle
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from oa_compile.extract.explain import explain
+from oa_compile.extract.lines import Line
+from oa_compile.extract.readers import READERS, sniff
 from oa_compile.extract.readers.mapped import Mapped, reader_for
+from oa_compile.extract.reading import read_file
+from oa_compile.extract.sources import LogFile
+from oa_compile.spec.extract import ExtractSpec
 from oa_compile.spec.log_format import LogFormatSpec
-from tests.support.sessions import Told, encode, tell
+from oa_compile.spec.program import ProgramSpec
+from tests.support.sessions import INIT, Told, encode, tell
 
 CHAT: dict[str, Any] = {
     "message": [{"when": "content", "role": "role", "text": "content"}],
@@ -100,6 +108,36 @@ def test_a_line_is_known_by_any_rule_and_a_program_is_sent_to_workers_with_its_f
 )
 def test_arguments_in_each_of_their_shapes(written: Any, arguments: dict[str, Any]) -> None:
     assert call(name="sh", args=written).calls[0].arguments == arguments
+
+
+def test_what_is_described_comes_before_what_is_known() -> None:
+    lines = [Line(1, b'{"x":1}\n'), Line(2, encode([INIT])), Line(3, b'{"mine":true}\n')]
+    mine = Mapped(LogFormatSpec.model_validate({"finished": [{"when": "mine"}]}))
+    assert sniff(lines, described=mine) is mine
+    assert sniff(lines) is READERS["autopilot"]
+    assert sniff(lines[:2], described=mine) is READERS["autopilot"]
+
+
+def test_a_program_reads_the_logs_it_describes(tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    log.write_bytes(encode([{"role": "user", "content": "Fix it."}]))
+    spec = ProgramSpec.model_validate(
+        {
+            "name": "triage",
+            "module": {"kind": "python", "target": "program.py:Triage"},
+            "metrics": [{"kind": "python", "target": "metric.py:score"}],
+            "extract": {"log": CHAT},
+        }
+    )
+    file = LogFile(str(log), "log.jsonl")
+    assert read_file(spec, False, file).format == "mapped"
+    assert explain(log, spec=spec).format == "mapped"
+    plain = spec.model_copy(update={"extract": ExtractSpec()})
+    reading = read_file(plain, False, file)
+    assert (reading.format, [left.reason for left in reading.tally.left_out()]) == (
+        "",
+        ["file of unknown format"],
+    )
 
 
 def test_names_may_be_numbers() -> None:

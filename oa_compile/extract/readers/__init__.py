@@ -46,14 +46,21 @@ READERS: dict[str, Reader] = {
 }
 
 
-def sniff(head: Sequence[Line]) -> Reader | None:
-    """The reader of a log that begins with these lines; None if none of them is known."""
-    for line in head:
-        try:
-            body = parse_object(line.raw)
-        except BadJson:
-            body = {}
-        for reader in READERS.values():
-            if reader.sniff(body, line.raw):
-                return reader
+def sniff(head: Sequence[Line], *, described: Reader | None = None) -> Reader | None:
+    """The reader of a log that begins with these lines; None if none of them is known. The format that is
+    `described` comes before all others: whoever describes one means it.
+    """
+    for readers in [described] if described else [], [*READERS.values()]:
+        for line in head if readers else ():
+            body = _body(line)
+            for reader in readers:
+                if reader.sniff(body, line.raw):
+                    return reader
     return None
+
+
+def _body(line: Line) -> Mapping[str, Any]:
+    try:
+        return parse_object(line.raw)
+    except BadJson:
+        return {}
