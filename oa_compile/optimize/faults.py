@@ -1,7 +1,7 @@
 """Keeps faults of the infrastructure out of scores: whose example met one, and what it counts then.
 
-Owns telling faulted examples from wrong ones, and taking the faulted out of what an optimizer sees.
-Whether a candidate is valid and when a run stops is the recorder's.
+Owns telling faulted examples from wrong ones, taking the faulted out of what an optimizer sees, and how many
+are too many. Whether a candidate is valid is the recorder's.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 import dspy
 from dspy.utils.callback import BaseCallback
 
+from oa_compile.errors import LaneError
 from oa_compile.evaluate.scoring import fault_in
 from oa_compile.events import ExampleScore
 
@@ -99,6 +100,19 @@ def neutralise(outputs: Any, rows: list[ExampleScore]) -> None:
         for (example, prediction, score), row in zip(outputs.results, rows, strict=True)
     ]
     outputs.score = round(100 * mean, 2)
+
+
+def check_share(rows: list[ExampleScore], *, most: float) -> None:
+    """Raise LaneError when so many examples failed, over a share of `most` (0 … 1) or all of them, that their
+    evaluation says nothing.
+    """
+    faulted = sum(row.score is None for row in rows)
+    if faulted and (faulted == len(rows) or faulted > most * len(rows)):
+        raise LaneError(
+            f"{faulted} of {len(rows)} examples of one evaluation failed on the lane ({fault_kinds(rows)}), "
+            f"above max_fault_share = {most:g}",
+            hint="when the lane is well again, go on with --resume; nothing was scored 0",
+        )
 
 
 def fault_kinds(rows: Iterable[ExampleScore]) -> str:

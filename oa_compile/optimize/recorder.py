@@ -21,7 +21,8 @@ from oa_compile.digest import digest_json
 from oa_compile.errors import LaneError, OacompileError
 from oa_compile.events import AnyEvent, Candidate, Decided, Evaluated, ExampleScore
 from oa_compile.lanes.calls import Calls, Tally
-from oa_compile.optimize.faults import FaultWatch, Watched, fault_kinds, neutralise
+from oa_compile.optimize.changes import changes
+from oa_compile.optimize.faults import FaultWatch, Watched, check_share, neutralise
 from oa_compile.signatures.state import State, dump_state, state_digest
 
 Split = Literal["train", "val"]
@@ -125,7 +126,7 @@ class CandidateRecorder(BaseCallback):  # type: ignore[misc]
         """Name the uncompiled program: the parent of what comes first."""
         state = dump_state(program)
         self.baseline = self._parent = state_digest(state)
-        self._introduce(self.baseline, state, parent="", origin="the program as written")
+        self._introduce(self.baseline, state, parent="", origin=changes(state, state))
 
     def set_parent(self, instructions: Mapping[str, str]) -> None:
         """The candidate with these instructions is what the next proposals come from."""
@@ -152,7 +153,8 @@ class CandidateRecorder(BaseCallback):  # type: ignore[misc]
         with self._lock:
             if digest not in self._fates:
                 self._check_end(self._end is not None and len(self._fates) >= self._end.candidates)
-                self._introduce(digest, state, parent=self._parent, origin=self._origin(state))
+                base = self._fates[self.baseline].state if self.baseline else state
+                self._introduce(digest, state, parent=self._parent, origin=changes(base, state))
             tally = self._calls.tally
             now = Tally(made=tally.made, saved=tally.saved, faults=tally.faults, msat=tally.msat)
             self._open[call_id] = _Open(digest, now, self.faults.begin(program))
@@ -187,21 +189,6 @@ class CandidateRecorder(BaseCallback):  # type: ignore[misc]
             ("candidate", digest), Candidate(candidate=digest, parent=parent, origin=origin, state=state)
         )
 
-    def _origin(self, state: State) -> str:
-        """What this candidate changed, against the program as written, in a few words."""
-        base: State = self._fates[self.baseline].state if self.baseline else state
-        words = []
-        for name, part in state.items():
-            before = base[name]
-            where = "" if len(state) == 1 else f"{name}: "
-            if part["instruction"] != before["instruction"]:
-                words.append(f"{where}new instruction")
-            if part["demos"] != before["demos"]:
-                own = sum(1 for demo in part["demos"] if demo.get("augmented"))
-                labeled = len(part["demos"]) - own
-                words.append(f"{where}{labeled} labeled and {own} bootstrapped demos")
-        return ", ".join(words) or "the program as written"
-
     def _row(self, row: tuple[Any, Any, Any], opened: _Open) -> ExampleScore:
         example, prediction, score = row
         name = self._example_id(example)
@@ -233,15 +220,10 @@ class CandidateRecorder(BaseCallback):  # type: ignore[misc]
 
     def _check_faults(self, rows: list[ExampleScore]) -> None:
         """Stop the run when so many examples failed that an evaluation says nothing."""
-        faulted = sum(row.score is None for row in rows)
-        if faulted and (faulted == len(rows) or faulted > self._max_fault_share * len(rows)):
-            raise self._calls.stop(
-                LaneError(
-                    f"{faulted} of {len(rows)} examples of one evaluation failed on the lane "
-                    f"({fault_kinds(rows)}), above max_fault_share = {self._max_fault_share:g}",
-                    hint="when the lane is well again, go on with --resume; nothing was scored 0",
-                )
-            )
+        try:
+            check_share(rows, most=self._max_fault_share)
+        except LaneError as error:
+            raise self._calls.stop(error) from error
 
     def _finish(self, opened: _Open, rows: list[ExampleScore]) -> None:
         split: Split = "val" if all(self._splits.get(row.example) == "val" for row in rows) else "train"
