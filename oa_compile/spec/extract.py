@@ -21,6 +21,7 @@ MakerName = Literal[
     "test_analyzer",
     "build_analyzer",
     "solution_verifier",
+    "rlm",
     "event",
     "mapping",
 ]

@@ -136,7 +136,7 @@ def test_a_path_that_does_not_fit_is_told() -> None:
         ({"example": "mapping", "inputs": {"a": "b"}}, "needs `outputs`"),
         ({"example": "planning", "where": "a"}, "`where` goes with"),
         ({"example": "mapping", "inputs": {"a": "b.["}, "outputs": {"a": "b"}}, "no JMESPath"),
-        ({"example": "mapping", "inputs": {"a": ""}, "outputs": {"a": "b"}}, "no JMESPath"),
+        ({"example": "mapping", "inputs": {"a": ""}, "outputs": {"a": "b"}}, "at least 1 character"),
         ({"example": "mapping", "inputs": {"A b": "b"}, "outputs": {"a": "b"}}, "pattern"),
     ],
 )

@@ -15,6 +15,7 @@ from oa_compile.extract.makers import (
     execution_strategy,
     mapping,
     planning,
+    rlm,
     solution_verifier,
     test_analyzer,
     tool_selection,
@@ -43,6 +44,7 @@ MAKERS: dict[str, Callable[[ExtractSpec, Tally, Wanted], Maker]] = {
     "test_analyzer": test_analyzer.TestAnalyzer,
     "build_analyzer": build_analyzer.BuildAnalyzer,
     "solution_verifier": solution_verifier.SolutionVerifier,
+    "rlm": rlm.Rlm,
     "event": event.Event,
     "mapping": mapping.MapTo,
 }
