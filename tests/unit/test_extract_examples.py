@@ -1,46 +1,41 @@
-"""Examples: what is said before a decision, what was decided, and nothing from after it."""
+"""Examples: a maker's drafts fitted to a program's fields, typed, redacted, and told what they belong to."""
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from oa_compile.extract.examples import make_examples
-from oa_compile.extract.makers.tool_selection import MAX_CHARS, last_sentences
-from oa_compile.extract.redact import redact, redact_value
-from oa_compile.extract.session import (
-    Message,
-    Place,
-    RuntimeEvent,
-    Session,
-    Step,
-    ToolCall,
-    ToolResult,
-)
+from oa_compile.dataset import ExampleRecord, group_key
+from oa_compile.extract.assemble import Assembly
+from oa_compile.extract.examples import Examples
+from oa_compile.extract.records import Record
+from oa_compile.extract.session import RuntimeEvent
 from oa_compile.extract.tally import Tally
+from oa_compile.extract.walk import walk
+from oa_compile.spec.extract import ExtractSpec
 from oa_compile.spec.program import ProgramSpec
+from tests.support.steps import Steps
 
 
-def spec(maker: str, inputs: list[Any], outputs: list[Any], **extract: Any) -> ProgramSpec:
+def spec(
+    maker: str, inputs: list[Any], outputs: list[Any], *, group: str = "episode", **extract: Any
+) -> ProgramSpec:
     return ProgramSpec.model_validate(
         {
             "name": "test",
             "signature": {"instructions": "Do it.", "inputs": inputs, "outputs": outputs},
             "metrics": [{"kind": "exact_match", "field": outputs[0]["name"]}],
             "extract": {"example": maker, **extract},
+            "splits": {"group": group},
         }
     )
 
 
-TOOLS = spec(
-    "tool_selection",
-    [{"name": "thought"}],
-    [{"name": "tool", "type": "enum", "values": ["read", "edit", "run", "search"]}],
-)
+TOOL = {"name": "tool", "type": "enum", "values": ["read", "edit", "run", "search"]}
+TOOLS = ("tool_selection", [{"name": "thought"}], [TOOL])
+PLANS = ("planning", [{"name": "issue_description"}], [{"name": "files_to_modify", "type": "list[str]"}])
 EVENTS = spec(
     "event",
     [{"name": "repository_summary"}, {"name": "issue_description"}],
@@ -49,128 +44,96 @@ EVENTS = spec(
 )
 
 
-def said(words: str, line: int = 1, role: Any = "assistant") -> Message:
-    return Message(role, words, f"m{line}", Place("log", line))
-
-
-def called(name: str, line: int = 2, *, worked: bool | None = True, output: str = "ok") -> ToolCall:
-    result = None if worked is None else ToolResult(output, not worked, Place("log", line + 1))
-    return ToolCall(f"c{line}", name, {}, f"m{line}", Place("log", line), result)
-
-
-def make(
-    program: ProgramSpec, *steps: Step, events: tuple[RuntimeEvent, ...] = ()
-) -> tuple[list[Any], Tally]:
-    tally = Tally()
-    session = Session("s", "autopilot", "log", cwd="/repo", steps=steps, events=events)
-    return list(make_examples(session, spec=program, tally=tally)), tally
+def make(program: ProgramSpec, records: Iterable[Record]) -> tuple[list[ExampleRecord], Tally]:
+    tally, made, threads = Tally("log"), [], {}
+    assembly = Assembly(format="test", file="log", name="log", tally=tally)
+    for scene, moment in walk(records, assembly):
+        thread = scene.session.thread
+        if thread not in threads:
+            threads[thread] = Examples(program, tally)
+        made += threads[thread].take(scene, moment)
+    return made, tally
 
 
 def reasons(tally: Tally) -> dict[str, str]:
     return {left.reason: left.first for left in tally.left_out()}
 
 
-@pytest.mark.parametrize(
-    ("name", "tool"),
-    [
-        ("Read", "read"),
-        ("Edit", "edit"),
-        ("Write", "edit"),
-        ("MultiEdit", "edit"),
-        ("NotebookEdit", "edit"),
-        ("Bash", "run"),
-        ("Grep", "search"),
-        ("Glob", "search"),
-    ],
-)
-def test_the_tool_is_named_by_what_it_does(name: str, tool: str) -> None:
-    (made,), _ = make(TOOLS, said("Let me look."), called(name))
+def event(kind: str = "PlanningComplete", *, success: bool = True, **output: Any) -> RuntimeEvent:
+    body = output or {"analysis": "a", "files": ["f.py"]}
+    return RuntimeEvent(kind, success, {"repo_summary": "r", "issue": "i"}, body, 3)
+
+
+def test_a_record_names_where_it_is_from() -> None:
+    (made,), _ = make(spec(*TOOLS), Steps().say("Let me look.").call("Read").records)
     assert made.inputs == {"thought": "Let me look."}
-    assert made.outputs == {"tool": tool}
-    assert made.meta == {
-        "source": "log:2",
-        "session": "s",
-        "call": "c2",
-        "tool_name": name,
-        "said_at": "log:1",
-    }
-
-
-def test_only_announced_calls_that_worked_teach() -> None:
-    made, tally = make(
-        TOOLS,
-        called("Read", 1),
-        said("Now the tests.", 2),
-        called("Bash", 3, worked=False),
-        said("Again.", 5),
-        called("Bash", 6, worked=None),
-        said("Planning.", 7),
-        called("TodoWrite", 8),
-        said("```\ncode only\n```", 9),
-        called("Edit", 10),
-    )
-    assert made == []
-    assert reasons(tally) == {
-        "call without a thought before it": "log:1",
-        "call failed": "log:3",
-        "call without a result": "log:6",
-        "call of another tool": "log:8",
-        "thought without words": "log:10",
-    }
-
-
-def test_a_thought_explains_one_call_only() -> None:
-    made, tally = make(TOOLS, said("Let me see both."), called("Read", 2), called("Grep", 4))
-    assert [record.outputs["tool"] for record in made] == ["read"]
-    assert reasons(tally) == {"call without a thought before it": "log:4"}
-
-
-def test_a_call_of_another_tool_uses_the_thought_up() -> None:
-    made, _ = make(TOOLS, said("First the plan."), called("TodoWrite", 2), called("Read", 4))
-    assert made == []
-
-
-def test_what_the_user_says_is_no_thought() -> None:
-    made, _ = make(TOOLS, said("I will read."), said("No, stop!", 2, "user"), called("Read", 3))
-    assert made == []
-
-
-def test_nothing_from_after_the_decision_is_in_the_input() -> None:
-    steps = (said("Let me check."), called("Bash", 2, output="SECRET-RESULT"), said("AFTERWARDS", 4))
-    (made,), _ = make(TOOLS, *steps)
-    assert "SECRET-RESULT" not in str(made)
-    assert "AFTERWARDS" not in str(made)
+    assert made.outputs == {"tool": "read"}
+    assert made.meta["source"] == "log:3"
+    assert made.meta["session"] == "s1"
+    assert made.meta["call"] == "c3"
 
 
 def test_the_limit_per_session_is_kept_and_reported() -> None:
-    program = TOOLS.model_copy(update={"extract": TOOLS.extract.model_copy(update={"limit_per_session": 1})})
-    steps = (said("One."), called("Read", 2), said("Two.", 4), called("Read", 5))
-    made, tally = make(program, *steps)
+    steps = Steps().say("One.").call("Read").say("Two.").call("Read")
+    made, tally = make(spec(*TOOLS, limit_per_session=1), steps.records)
     assert len(made) == 1
-    assert reasons(tally) == {"over the limit per session": "log:5"}
+    assert reasons(tally) == {"over the limit per session": "log:6"}
 
 
-def test_last_sentences() -> None:
-    assert last_sentences("One. Two! Three: four?", limit=12) == "Three: four?"
-    assert last_sentences("A:\n```py\nx = 1\n```\nNow  run it.") == "A: Now run it."
-    assert last_sentences("word " * 60, limit=20) == "word word word word"
-    assert last_sentences("```\nnever closed") == ""
+def test_a_label_that_is_not_sure_enough_is_left_out() -> None:
+    records = Steps().claim().edit("a.py").complete().records
+    (made,), _ = make(spec(*PLANS, min_confidence=0.7), records)
+    assert made.meta["confidence"] == 0.7
+    none, tally = make(spec(*PLANS, min_confidence=0.75), records)
+    assert none == []
+    assert reasons(tally) == {"label less sure than the program asks for": "log:8"}
 
 
-@given(st.text())
-def test_a_thought_is_one_line_within_the_limit(words: str) -> None:
-    found = last_sentences(words)
-    assert len(found) <= MAX_CHARS
-    assert found == " ".join(found.split())
+def test_what_a_failed_try_showed_is_in_the_meta() -> None:
+    steps = Steps().say("I correct it.").edit("a.py", text="Not read yet.", error=True)
+    records = steps.say("I read it first.").read("a.py").records
+    (made,), _ = make(spec(*TOOLS, failures="feedback"), records)
+    assert "was tried and failed: Not read yet." in made.note
+    wrong, right = make(spec(*TOOLS, failures="negatives"), records)[0]
+    assert (wrong.negative, wrong.outputs["tool"]) == (True, "edit")
+    assert (right.negative, right.note) == (False, "")
 
 
-def event(kind: str = "PlanningComplete", *, success: bool = True, **output: Any) -> RuntimeEvent:
-    body = output or {"analysis": "a", "files": ["f.py"]}
-    return RuntimeEvent(kind, success, {"repo_summary": "r", "issue": "i"}, body, Place("log", 3))
+@pytest.mark.parametrize(
+    ("group", "key"),
+    [
+        ("episode", group_key("episode", "shop", "7")),
+        ("repository", group_key("repository", "shop")),
+        ("session", group_key("session", "shop", "s1")),
+    ],
+)
+def test_what_an_example_is_related_to(group: str, key: str) -> None:
+    (made,), _ = make(spec(*PLANS, group=group), Steps().claim().edit("a.py").complete().records)
+    assert made.group == key
+
+
+def test_an_example_may_stand_alone() -> None:
+    (made,), _ = make(spec(*PLANS, group="none"), Steps().claim().edit("a.py").complete().records)
+    assert made.group == made.id
+
+
+def test_a_mapping_may_name_the_group() -> None:
+    plain = spec("event", [{"name": "task"}], [{"name": "files", "type": "list[str]"}])
+    mapping = {
+        "example": "mapping",
+        "each": "episode",
+        "group": "session.branch",
+        "inputs": {"task": "episode.issue.title"},
+        "outputs": {"files": "episode.files"},
+    }
+    program = plain.model_copy(update={"extract": ExtractSpec.model_validate(mapping)})
+    (made,), _ = make(program, Steps(branch="main").claim().edit("a.py").complete().records)
+    assert made.group == group_key("mapped", "main")
+    assert made.inputs == {"task": "Fix it"}
 
 
 def test_an_event_becomes_inputs_and_expected_outputs() -> None:
-    (made,), _ = make(EVENTS, events=(event(),))
+    (made,), _ = make(EVENTS, [event()])
     assert made.inputs == {"repository_summary": "r", "issue_description": "i"}
     assert made.outputs == {"expected_analysis": "a", "expected_files": ["f.py"]}
 
@@ -182,7 +145,7 @@ def test_fields_are_mapped_to_the_programs_names() -> None:
         [{"name": "files_to_modify", "type": "list[str]"}],
         fields={"files_to_modify": "expected_files"},
     )
-    (made,), _ = make(program, events=(event("Whatever"),))
+    (made,), _ = make(program, [event("Whatever")])
     assert made.outputs == {"files_to_modify": ["f.py"]}
 
 
@@ -193,7 +156,7 @@ def test_an_input_cannot_be_filled_from_what_was_decided() -> None:
         [{"name": "expected_analysis"}],
         fields={"hint": "expected_files"},
     )
-    made, tally = make(program, events=(event(),))
+    made, tally = make(program, [event()])
     assert made == []
     assert reasons(tally) == {"no value for `hint`": "log:3"}
 
@@ -201,13 +164,13 @@ def test_an_input_cannot_be_filled_from_what_was_decided() -> None:
 def test_events_that_do_not_fit_are_reported() -> None:
     made, tally = make(
         EVENTS,
-        events=(
+        [
             event("Other"),
             event(success=False),
             event(analysis="a"),
             event(analysis="a", files="f.py"),
             event(analysis="a", files=[1]),
-        ),
+        ],
     )
     assert made == []
     assert {left.reason: left.count for left in tally.left_out()} == {
@@ -234,63 +197,17 @@ def test_events_that_do_not_fit_are_reported() -> None:
 )
 def test_values_have_the_type_the_field_says(kind: str, value: Any, fits: bool) -> None:
     program = spec("event", [{"name": "issue_description"}], [{"name": "expected_x", "type": kind}])
-    made, _ = make(program, events=(event(x=value),))
+    made, _ = make(program, [event(x=value)])
     assert bool(made) is fits
 
 
 def test_text_without_a_utf8_form_is_reported() -> None:
-    made, tally = make(TOOLS, said("broken \ud800 text"), called("Read"))
+    made, tally = make(spec(*TOOLS), Steps().say("broken \ud800 text").call("Read").records)
     assert made == []
-    assert reasons(tally) == {"text that is no valid Unicode": "log:2"}
-
-
-@pytest.mark.parametrize(
-    ("kind", "private", "public"),
-    [
-        ("home_path", "see /home/alice/code/x.py", "see ~/code/x.py"),
-        ("home_path", "see /Users/Bob/x", "see ~/x"),
-        ("home_path", r"C:\Users\bob\x", r"~\x"),
-        ("email", "ask a.b+c@mail.example.org now", "ask <email> now"),
-        ("api_key", "key sk-ant-" + "a1B2" * 8, "key <secret>"),
-        ("api_key", "sk_live_" + "a1B2" * 5, "<secret>"),
-        ("github_token", "ghp_" + "a1B2" * 9, "<secret>"),
-        ("gitlab_token", "glpat-" + "a1B2" * 5, "<secret>"),
-        ("aws_key", "AKIA" + "A1B2" * 4, "<secret>"),
-        ("google_key", "AIza" + "a1B2c" * 7, "<secret>"),
-        ("slack_token", "xoxb-1234567890-abc", "<secret>"),
-        ("huggingface_token", "hf_" + "a1B2" * 8, "<secret>"),
-        ("nostr_secret", "nsec1" + "qpzry9x8" * 7, "<secret>"),
-        ("jwt", "eyJhbGciOiJI.eyJzdWIiOiIx.SflKxwRJSMeK", "<secret>"),
-        ("bearer", "Authorization: Bearer abcdefghijklmnopqrstuvwxyz", "Authorization: <secret>"),
-        ("url_password", "https://bob:hunter2@host/x", "https://<secret>@host/x"),
-        (
-            "private_key",
-            "-----BEGIN RSA PRIVATE KEY-----\nabc\n-----END RSA PRIVATE KEY----- x",
-            "<secret> x",
-        ),
-        ("private_key", "-----BEGIN PRIVATE KEY-----\ncut off", "<secret>"),
-    ],
-)
-def test_private_things_are_replaced_and_counted(kind: str, private: str, public: str) -> None:
-    counts: Counter[str] = Counter()
-    assert redact(private, counts=counts) == public
-    assert counts == {kind: 1}
-    assert redact(public, counts=counts) == public
-
-
-def test_harmless_text_stays_as_it_is() -> None:
-    text = "Let me check crates/home/lib.rs, sk-learn, a@b and https://example.org/home/x at 50% @ 3"
-    assert redact(text, counts=Counter()) == text
-
-
-def test_redaction_reaches_every_string() -> None:
-    counts: Counter[str] = Counter()
-    value = {"a@b.org": ["/home/x/y", {"k": "c@d.org"}], "n": 3}
-    assert redact_value(value, counts=counts) == {"<email>": ["~/y", {"k": "<email>"}], "n": 3}
-    assert counts == {"email": 2, "home_path": 1}
+    assert reasons(tally) == {"text that is no valid Unicode": "log:3"}
 
 
 def test_examples_are_redacted_on_the_way_in() -> None:
-    (made,), tally = make(TOOLS, said("Reading /home/alice/x.py."), called("Read"))
+    (made,), tally = make(spec(*TOOLS), Steps().say("Reading /home/alice/x.py.").call("Read").records)
     assert made.inputs == {"thought": "Reading ~/x.py."}
-    assert tally.redacted == {"home_path": 1}
+    assert tally.redacted["home_path"] >= 1
