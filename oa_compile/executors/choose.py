@@ -33,4 +33,17 @@ def executor_from(text: str, *, jobs: int | None = None) -> Executor:
             f"executor `{text}` and {jobs} jobs contradict each other" if jobs else f"`{text}` has no worker"
         )
         raise UsageError(said, hint="give the number once, and at least 1")
+    if text.startswith("ray:"):
+        return _ray(text, jobs)
     raise UsageError(f"`{text}` names no executor", hint=f"it is {FORMS}")
+
+
+def _ray(url: str, jobs: int | None) -> Executor:
+    try:
+        from oa_compile.executors.ray import RayExecutor
+    except ImportError as error:
+        raise UsageError(
+            f"`{url}` needs Ray, which is not installed here ({error})",
+            hint="`pip install 'oa-compile[ray]'`, in the version of Ray that the cluster runs",
+        ) from error
+    return RayExecutor(url, jobs=jobs)

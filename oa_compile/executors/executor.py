@@ -86,6 +86,11 @@ class Turn:
     def __exit__(self, *_error: object) -> None:
         self._taken = False
 
+    @property
+    def closed(self) -> bool:
+        """Whether there is no map any more."""
+        return self._closed
+
     def check(self) -> None:
         """To be asked when the caller has had its turn. Raises RuntimeError if it closed the executor."""
         if self._closed:

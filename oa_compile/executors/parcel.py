@@ -47,10 +47,10 @@ def perform(task: Task, item: bytes) -> bytes:
     try:
         return pack((True, task(unpack(item)), ""))
     except BaseException as error:  # noqa: BLE001 - StopRun and SystemExit are the caller's too
-        return _failure(error)
+        return failure(error)
 
 
-def _failure(error: BaseException) -> bytes:
+def failure(error: BaseException) -> bytes:
     """`error` as what came of an item. One that cannot travel goes as an OacompileError of the same words."""
     trace = "".join(traceback.format_exception(error))
     try:

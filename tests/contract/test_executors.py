@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
-import subprocess
+import socket
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
@@ -15,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ray.util.client import ray as client
 
 from oa_compile.errors import (
     BudgetExhausted,
@@ -27,9 +30,9 @@ from oa_compile.errors import (
 )
 from oa_compile.executors.choose import executor_from
 from oa_compile.executors.executor import TRIES, Executor, ItemFailed
-from oa_compile.executors.local import LocalExecutor
-from oa_compile.executors.serial import SerialExecutor
+from oa_compile.executors.ray import RayExecutor
 from tests.support.local_swarm import Watched
+from tests.support.ray_cluster import RayCluster
 from tests.support.tasks import (
     ERRORS,
     Gate,
@@ -37,7 +40,6 @@ from tests.support.tasks import (
     failing,
     held,
     length,
-    modules,
     place,
     scaled,
     square,
@@ -47,14 +49,43 @@ from tests.support.tasks import (
 ROOT = Path(__file__).parents[2]
 WIDTH = 2
 
-EVERYWHERE = ["serial", "local"]
-ELSEWHERE = ["local"]
-"""Where work runs in other processes, which can die."""
+
+class OnRay:
+    """A cluster, and the executor on it that is open: nodes take seconds to start, and clients to connect."""
+
+    def __init__(self) -> None:
+        self.cluster = RayCluster()
+        self._opened: list[RayExecutor] = []
+
+    def executor(self, *, nodes: int = WIDTH) -> RayExecutor:
+        """The executor, on at least so many nodes."""
+        if missing := max(0, nodes - len(self.cluster.nodes)):
+            self.cluster.add(missing)
+        if not client.is_connected():
+            self._opened.append(RayExecutor(self.cluster.url, patience=2))
+        return self._opened[-1]
+
+    def close(self) -> None:
+        """Leave the cluster, then end it."""
+        for executor in self._opened:
+            executor.close()
+        self.cluster.close()
+
+
+@pytest.fixture(scope="module")
+def on_ray() -> Iterator[OnRay]:
+    """One for all tests, which kill nodes, and the last of them the head."""
+    with pytest.MonkeyPatch.context() as patch, contextlib.closing(OnRay()) as opened:
+        patch.setenv("RAY_CLIENT_RECONNECT_GRACE_PERIOD", "1")  # seconds; it would be half a minute
+        yield opened
 
 
 @pytest.fixture
 def executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
     """The executor of the test's parameter, two wide where it can be."""
+    if request.param == "ray":
+        yield request.getfixturevalue("on_ray").executor()
+        return
     with executor_from(request.param, jobs=None if request.param == "serial" else WIDTH) as opened:
         yield opened
 
@@ -66,8 +97,13 @@ def gate(tmp_path: Path) -> Iterator[Gate]:
         yield opened
 
 
-everywhere = pytest.mark.parametrize("executor", EVERYWHERE, indirect=True)
-elsewhere = pytest.mark.parametrize("executor", ELSEWHERE, indirect=True)
+one_ray = pytest.mark.xdist_group("ray")
+"""One process of the tests starts Ray."""
+
+RAY = pytest.param("ray", marks=one_ray)
+everywhere = pytest.mark.parametrize("executor", ["serial", "local", RAY], indirect=True)
+elsewhere = pytest.mark.parametrize("executor", ["local", RAY], indirect=True)
+"""Where work runs in other processes, which can die."""
 
 
 def collected(work: Iterable[tuple[int, Any]]) -> dict[int, Any]:
@@ -77,6 +113,14 @@ def collected(work: Iterable[tuple[int, Any]]) -> dict[int, Any]:
         assert index not in results
         results[index] = result
     return results
+
+
+def kill(*pids: int) -> None:
+    """SIGKILL, and come back when they are gone: who is about to be might still be let through a gate."""
+    ended = Watched(pids)
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    assert ended.ended()
 
 
 @contextlib.contextmanager
@@ -212,11 +256,13 @@ def test_a_closed_executor_says_so_and_never_a_part_for_the_whole(executor: Exec
 @elsewhere
 def test_the_work_is_done_elsewhere_and_at_once(executor: Executor, gate: Gate) -> None:
     with beside(lambda: collected(executor.map(partial(held, gate.folder), "abcd"))) as work:
-        first = gate.begun(WIDTH)  # nobody was let through: they are at it at the same time
+        first = {
+            pid for _, pid in gate.begun(WIDTH)
+        }  # nobody was let through: they are at it at the same time
         gate.let(4)
         assert work.result() == dict(enumerate("abcd"))
-    assert len(set(first.values())) == WIDTH
-    assert os.getpid() not in first.values()
+    assert len(first) == WIDTH
+    assert os.getpid() not in first
 
 
 @elsewhere
@@ -251,23 +297,25 @@ def test_a_worker_killed_in_the_middle_loses_nothing_and_repeats_nothing(
     names = [f"item{number}" for number in range(8)]
     with beside(lambda: collected(executor.map(partial(held, gate.folder), names))) as work:
         begun = gate.begun(WIDTH)
-        name, pid = begun.popitem()
-        os.kill(pid, signal.SIGKILL)
-        again = gate.begun(1)
-        assert list(again) == [name]
-        assert again[name] != pid
+        name, pid = begun[-1]
+        kill(pid)
+        begun += gate.begun(1)  # another worker has come in its place
+        assert begun[-1][1] not in {pid for _, pid in begun[:-1]}
         gate.let(len(names))
         assert work.result() == dict(enumerate(names))
+    assert Counter(name for name, _ in begun + gate.come()) == Counter([*names, name])
 
 
 @elsewhere
 def test_all_workers_killed_at_once(executor: Executor, gate: Gate) -> None:
-    with beside(lambda: collected(executor.map(partial(held, gate.folder), "abc"))) as work:
-        for pid in gate.begun(WIDTH).values():
-            os.kill(pid, signal.SIGKILL)
-        assert set(gate.begun(WIDTH)) == {"a", "b"}
-        gate.let(3)
-        assert work.result() == dict(enumerate("abc"))
+    names = "abc"
+    with beside(lambda: collected(executor.map(partial(held, gate.folder), names))) as work:
+        begun = gate.begun(WIDTH)
+        kill(*(pid for _, pid in begun))
+        gate.let(len(names))
+        assert work.result() == dict(enumerate(names))
+    killed = [name for name, _ in begun]
+    assert Counter(name for name, _ in begun + gate.come()) == Counter([*names, *killed])
 
 
 @elsewhere
@@ -281,17 +329,14 @@ def test_an_item_that_kills_every_worker_ends_the_work_retryable_and_no_other_it
     assert f"{TRIES} workers died" in error.message
     assert isinstance(error.__cause__, ItemFailed)
     assert error.__cause__.index == 1
-    assert set(gate.begun(1)) == {"well"}  # begun once, for its worker never died
+    assert [name for name, _ in gate.come()] in ([], ["well"])  # never twice: its worker did not die
     assert collected(executor.map(square, [2])) == {0: 4}
 
 
 @elsewhere
 def test_workers_killed_between_two_maps_are_nobody_s_failure(executor: Executor) -> None:
     pids = {pid for _ in range(2) for pid, _ in collected(executor.map(place, range(6))).values()}
-    ended = Watched(pids)
-    for pid in pids:
-        os.kill(pid, signal.SIGKILL)
-    assert ended.ended()
+    kill(*pids)
     assert collected(executor.map(square, range(6))) == {number: number**2 for number in range(6)}
 
 
@@ -302,140 +347,152 @@ def test_closing_ends_workers_in_the_middle_of_an_item(executor: Executor, gate:
     with beside(lambda: next(running)) as work:
         begun = gate.begun(WIDTH)
         gate.let(1)
-        del begun["abcdef"[work.result()[0]]]
-    begun |= gate.begun(1)  # who is through goes on with the next while we hold the result
-    ended = Watched(begun.values())
+        done = work.result()[1]
+    begun += gate.begun(1)  # who is through goes on with the next while we hold the result
+    ended = Watched(pid for name, pid in begun if name != done)
     (executor if closed == "executor" else running).close()
     assert ended.ended()
 
 
-# ---- this machine's own ------------------------------------------------------------------------------
+# ---- on a cluster ------------------------------------------------------------------------------------
 
 
-@contextlib.contextmanager
-def started(gate: Gate, *, then: str = "") -> Iterator[subprocess.Popen[bytes]]:
-    """A process that has its workers at `gate`, a group of its own; `then` is what it does afterwards."""
-    code = f"""
-import signal
-from functools import partial
-from pathlib import Path
-from oa_compile.executors.local import LocalExecutor
-from tests.support.tasks import held
-if __name__ == "__main__":
-    try:
-        with LocalExecutor({WIDTH}) as executor:
-            list(executor.map(partial(held, Path({str(gate.folder)!r})), 'abcd'))
-            {then or "pass"}
-    except KeyboardInterrupt:
-        raise SystemExit(__import__("sys").stderr.write("interrupted\\n") and 130)
-"""
-    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, start_new_session=True, **pipes) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
+@one_ray
+def test_a_cluster_by_its_address_with_fewer_at_once_and_once_a_process(on_ray: OnRay) -> None:
+    on_ray.executor().close()
+    with executor_from(on_ray.cluster.url, jobs=1) as executor:
+        assert isinstance(executor, RayExecutor)
+        assert executor.width == 1
+        assert collected(executor.map(square, range(5))) == {n: n**2 for n in range(5)}
+        with pytest.raises(UsageError, match="already"):
+            executor_from(on_ray.cluster.url)
+        assert collected(executor.map(square, [2])) == {0: 4}
 
 
-@pytest.mark.crash
-def test_ctrl_c_ends_the_work_and_its_workers_at_once_and_quietly(gate: Gate) -> None:
-    with started(gate) as process:
-        workers = Watched(gate.begun(WIDTH).values())
-        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to everybody
-        stdout, stderr = process.communicate(timeout=50)
-    assert workers.ended()
-    assert (process.returncode, stdout, stderr) == (130, b"", b"interrupted\n")
+@one_ray
+def test_nodes_that_join_are_used(on_ray: OnRay, gate: Gate) -> None:
+    executor = on_ray.executor()
+    with beside(lambda: collected(executor.map(partial(held, gate.folder), range(20)))) as work:
+        first = gate.begun(WIDTH)
+        (joined,) = on_ray.cluster.add(1)
+        more = gate.begun(1)
+        gate.let(20)
+        assert len(work.result()) == 20
+    assert executor.width == WIDTH + 1
+    assert {on_ray.cluster.node_of(pid) for _, pid in more} == {joined}
+    assert joined not in {on_ray.cluster.node_of(pid) for _, pid in first}
+    joined.kill()
 
 
-@pytest.mark.crash
-def test_workers_whose_maker_is_killed_end_too(gate: Gate) -> None:
-    with started(gate) as process:
-        workers = Watched(gate.begun(WIDTH).values())
-        process.kill()
-        process.wait()
-        gate.let(WIDTH)  # they finish what they are at, and find nobody to tell
-        assert workers.ended()
-
-
-@pytest.mark.crash
-def test_an_idle_worker_ends_with_its_maker_too(gate: Gate) -> None:
-    with started(gate, then="signal.pause()") as process:
+@one_ray
+def test_a_whole_node_killed_in_the_middle_loses_nothing(on_ray: OnRay, gate: Gate) -> None:
+    executor, names = on_ray.executor(), "abcdefgh"
+    with beside(lambda: collected(executor.map(partial(held, gate.folder), names))) as work:
         begun = gate.begun(WIDTH)
-        gate.let(4)
-        workers = Watched((begun | gate.begun(2)).values())
-        process.kill()
-        assert workers.ended()
+        name, pid = begun[0]
+        on_ray.cluster.node_of(pid).kill()
+        gate.let(len(names))
+        assert work.result() == dict(enumerate(names))
+    assert Counter(name for name, _ in begun + gate.come()) == Counter([*names, name])
 
 
-def test_what_a_worker_prints_is_no_result() -> None:
-    code = """
-from oa_compile.executors.local import LocalExecutor
-from tests.support.tasks import said
-if __name__ == "__main__":
-    with LocalExecutor(1) as executor:
-        list(executor.map(said, ["hello"]))
-    print("the result")
-"""
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, timeout=50)
-    assert (done.stdout, done.stderr) == (b"the result\n", b"hello\nfrom below\n")
+@one_ray
+def test_results_that_die_with_their_node_are_made_again(on_ray: OnRay) -> None:
+    """Large ones wait on the node they were made on until they are fetched."""
+    executor, items = on_ray.executor(nodes=1), [bytes([n]) * 2**20 for n in range(2)]
+    work = executor.map(length, items)
+    results = [next(work)]
+    waiting = list(executor._flying)
+    assert client.wait(waiting, num_returns=1, timeout=50, fetch_local=False) == (waiting, [])
+    for node in on_ray.cluster.nodes:
+        node.kill()
+    on_ray.cluster.add(1)
+    assert collected([*results, *work]) == {n: item[::-1] for n, item in enumerate(items)}
 
 
-def test_a_worker_imports_next_to_nothing() -> None:
-    """It starts as fast as Python itself: what a task needs, its module imports."""
-    with LocalExecutor(1) as executor:
-        [(_, loaded)] = executor.map(modules, ["oa_compile"])
-    assert {name.split(".")[1] for name in loaded if "." in name} == {"errors", "executors"}
-    assert not {"multiprocessing.pool", "concurrent.futures", "asyncio"} & set(loaded)
+@one_ray
+def test_a_cluster_that_has_no_core_left_is_not_waited_for_for_ever(on_ray: OnRay, gate: Gate) -> None:
+    executor = on_ray.executor(nodes=1)
+    with beside(lambda: collected(executor.map(partial(held, gate.folder), "ab"))) as work:
+        gate.begun(1)
+        for node in on_ray.cluster.nodes:
+            node.kill()
+        error = work.exception()
+    assert isinstance(error, ExecutorError)
+    assert "no core" in error.message
+    assert error.exit_code == ExitCode.LANE
 
 
-def test_workers_are_kept_and_only_as_many_as_there_is_work_for() -> None:
-    with LocalExecutor(8) as executor:
-        list(executor.map(square, [1]))
-        first = executor.pids
-        list(executor.map(square, [1, 2]))
-        assert len(first) == 1
-        assert set(first) < set(executor.pids)
-        assert len(executor.pids) == 2
-
-
-def test_serial_work_stays_here() -> None:
-    with SerialExecutor() as executor:
-        assert collected(executor.map(place, "a")) == {0: (os.getpid(), threading.get_ident())}
-
-
-# ---- by name -----------------------------------------------------------------------------------------
-
-
+@one_ray
 @pytest.mark.parametrize(
-    ("text", "jobs", "kind", "width"),
+    ("change", "said"),
     [
-        ("serial", None, SerialExecutor, 1),
-        ("serial", 4, SerialExecutor, 1),
-        ("local", None, LocalExecutor, len(os.sched_getaffinity(0))),
-        ("local", 3, LocalExecutor, 3),
-        ("local:5", None, LocalExecutor, 5),
-        ("local:5", 5, LocalExecutor, 5),
+        ("\n# one more line\n", "the worker on .* runs oa-compile .* and we run"),
+        ("\nraise ImportError('half installed')\n", "cannot load the work: .*"),
     ],
+    ids=["other code", "code that does not load"],
 )
-def test_an_executor_by_its_name(text: str, jobs: int | None, kind: type, width: int) -> None:
-    with executor_from(text, jobs=jobs) as executor:
-        assert isinstance(executor, kind)
-        assert executor.width == width
-
-
-@pytest.mark.parametrize(
-    ("text", "jobs", "said"),
-    [
-        ("", None, "names no executor"),
-        ("remote", None, "names no executor"),
-        ("local:", None, "names no executor"),
-        ("local:-1", None, "names no executor"),
-        ("local:0", None, "no worker"),
-        ("local:2", 3, "contradict"),
-        ("local", 0, "at least 1"),
-    ],
-)
-def test_a_name_that_is_none_is_refused(text: str, jobs: int | None, said: str) -> None:
+def test_workers_with_other_code_are_refused(on_ray: OnRay, tmp_path: Path, change: str, said: str) -> None:
+    executor = on_ray.executor(nodes=0)
+    for node in on_ray.cluster.nodes:
+        node.kill()
+    package = tmp_path / "oa_compile"
+    shutil.copytree(ROOT / "oa_compile", package, ignore=shutil.ignore_patterns("__pycache__"))
+    with (package / "__init__.py").open("a", encoding="utf-8") as module:
+        module.write(change)
+    (other,) = on_ray.cluster.add(1, PYTHONPATH=f"{tmp_path}:{ROOT}")
     with pytest.raises(UsageError, match=said) as caught:
-        executor_from(text, jobs=jobs)
+        collected(executor.map(square, [1, 2]))
+    assert "on every node" in caught.value.hint
+    other.kill()
+
+
+@one_ray
+def test_a_cluster_whose_head_is_gone_is_a_failure_worth_another_try(on_ray: OnRay) -> None:
+    executor = on_ray.executor(nodes=1)
+    work = executor.map(square, range(1000))
+    next(work)
+    on_ray.cluster.head.kill()
+    for _ in range(2):
+        with pytest.raises(ExecutorError, match="is lost") as caught:
+            list(work)
+        assert on_ray.cluster.url in caught.value.message
+        assert caught.value.exit_code == ExitCode.LANE
+        work = executor.map(square, range(10))  # and no Ray starts here in its place
+
+
+def test_where_nobody_listens_there_is_no_cluster() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with pytest.raises(
+        ExecutorError, match=f"no Ray cluster answers at ray://127.0.0.1:{port}: .*refused"
+    ) as caught:
+        executor_from(f"ray://127.0.0.1:{port}")
     assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ray:",
+        "ray://",
+        "ray://:10001",
+        "ray://host:port",
+        "ray://host:99999",
+        "ray://me@host",
+        "ray://host/path",
+        "ray://host?x",
+    ],
+)
+def test_an_address_that_is_none_is_refused(url: str) -> None:
+    with pytest.raises(UsageError, match="names no Ray cluster") as caught:
+        executor_from(url)
+    assert "ray://HOST:PORT" in caught.value.hint
+
+
+def test_without_ray_the_command_that_installs_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.delitem(sys.modules, "oa_compile.executors.ray")
+    with pytest.raises(UsageError, match="not installed") as caught:
+        executor_from("ray://somewhere:10001")
+    assert "oa-compile[ray]" in caught.value.hint

@@ -106,13 +106,20 @@ class Gate:
         self._begun = os.open(folder / "begun", os.O_RDWR)
         self._let = os.open(folder / "let", os.O_RDWR)
 
-    def begun(self, count: int, *, seconds: float = 50.0) -> dict[str, int]:
-        """The next `count` that come to the gate: name -> process."""
+    def begun(self, count: int, *, seconds: float = 50.0) -> list[tuple[str, int]]:
+        """The next `count` that come to the gate: name and process."""
         text = b""
         while text.count(b"\n") < count:
             assert select.select([self._begun], [], [], seconds)[0], f"nobody came after {text!r}"
             text += os.read(self._begun, 1)
-        return {name: int(pid) for name, pid in (line.split() for line in text.decode().splitlines())}
+        return [(name, int(pid)) for name, pid in (line.split() for line in text.decode().splitlines())]
+
+    def come(self) -> list[tuple[str, int]]:
+        """Who has come since, nobody too."""
+        come = []
+        while select.select([self._begun], [], [], 0)[0]:
+            come += self.begun(1)
+        return come
 
     def let(self, count: int) -> None:
         """Let `count` of them through."""
