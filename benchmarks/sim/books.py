@@ -28,7 +28,7 @@ class Seat:
     receipt: Receipt | None = None
     fault: JobFault | None = None
 
-    def intend(self, intent: Intent) -> None:
+    def intend(self, intent: Intent, *, sync: bool = True) -> None:
         self.books.intend(self, intent)
 
     def pending(self) -> None:

@@ -140,8 +140,8 @@ class Accounts:
         self._ledger.settle(hold, msat=spent.msat, tokens=spent.tokens)
         return event
 
-    def intend(self, hold: Hold, intent: Intent) -> None:
-        """Put an intent to pay on the disk."""
+    def intend(self, hold: Hold, intent: Intent, *, sync: bool) -> None:
+        """Write an intent to pay, on the disk when this returns if `sync` is set."""
         self.append(
             PaymentIntended(
                 hold=hold.number,
@@ -154,7 +154,7 @@ class Accounts:
                 job=intent.job,
                 settles=list(intent.settles),
             ),
-            sync=True,
+            sync=sync,
         )
 
     def append(
@@ -176,8 +176,8 @@ class OpenAttempt:
     request: ChatRequest
     started: float
 
-    def intend(self, intent: Intent) -> None:
-        self.accounts.intend(self.hold, intent)
+    def intend(self, intent: Intent, *, sync: bool = True) -> None:
+        self.accounts.intend(self.hold, intent, sync=sync)
 
     def pending(self) -> None:
         self.accounts.pend(self.hold)

@@ -71,8 +71,10 @@ class Attempted(Protocol):
     settled with the wallet when the run is taken up again.
     """
 
-    def intend(self, intent: Intent) -> None:
-        """Write the intent to pay, on the disk when this returns; before the wallet is asked."""
+    def intend(self, intent: Intent, *, sync: bool = True) -> None:
+        """Write the intent to pay, on the disk when this returns; before the wallet is asked. Without `sync`
+        it is on the disk when the next one is that has it.
+        """
 
     def pending(self) -> None:
         """Its payment did not end in its time: it counts as spent until the attempt is ended, whenever."""

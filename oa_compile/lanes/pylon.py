@@ -233,8 +233,8 @@ class _Seat:
     attempted: Attempted
     quote: Quote
 
-    def intend(self, intent: Intent) -> None:
-        self.attempted.intend(intent)
+    def intend(self, intent: Intent, *, sync: bool = True) -> None:
+        self.attempted.intend(intent, sync=sync)
 
     def pending(self) -> None:
         self.attempted.pending()
@@ -278,8 +278,8 @@ class _Settling:
 
     attempted: Attempted
 
-    def intend(self, intent: Intent) -> None:
-        self.attempted.intend(intent)
+    def intend(self, intent: Intent, *, sync: bool = True) -> None:
+        self.attempted.intend(intent, sync=sync)
 
     def pending(self) -> None:
         self.attempted.pending()

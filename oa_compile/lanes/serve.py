@@ -58,7 +58,7 @@ class _NoAccount:
 class _NoAttempt:
     """Fulfils lanes.lane.Attempted: forgets what it is told."""
 
-    def intend(self, intent: Intent) -> None:
+    def intend(self, intent: Intent, *, sync: bool = True) -> None:  # noqa: ARG002
         """No payment without an intent on the disk, and there is no journal here: nothing is paid."""
         raise _unjournaled(f"asking {intent.provider[:12]}")
 

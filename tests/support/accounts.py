@@ -39,7 +39,7 @@ class Entry:
         self._end("paid")
         self.spent = spent
 
-    def intend(self, intent: Intent) -> None:
+    def intend(self, intent: Intent, *, sync: bool = True) -> None:
         assert self.outcome == "open", f"attempt {self.number} had ended: {self.outcome}"
         self.intents.append(intent)
 

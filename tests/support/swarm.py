@@ -60,7 +60,7 @@ class Seat:
     fault: JobFault | None = None
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def intend(self, intent: Intent) -> None:
+    def intend(self, intent: Intent, *, sync: bool = True) -> None:
         assert self.outcome == "open", f"an intent of an attempt that is {self.outcome}"
         self.intents.append(intent)
 

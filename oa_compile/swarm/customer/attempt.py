@@ -37,8 +37,10 @@ class Intent:
 class Attempt(Protocol):
     """An attempt that is paid for if need be: reserved before, ended by exactly one of the last three."""
 
-    def intend(self, intent: Intent) -> None:
-        """Put the intent on the disk. Blocks; called off the loop."""
+    def intend(self, intent: Intent, *, sync: bool = True) -> None:
+        """Put the intent on the disk; without `sync` the next that is synced does. Blocks; called off the
+        loop.
+        """
 
     def pending(self) -> None:
         """The payment did not end in its time: it counts as spent until the attempt is ended, whenever."""
@@ -71,8 +73,10 @@ class LeftAttempt(Protocol):
 class SettlementAttempt(Protocol):
     """A payment for many jobs on a tab."""
 
-    def intend(self, intent: Intent) -> None:
-        """Put the intent on the disk. Blocks; called off the loop."""
+    def intend(self, intent: Intent, *, sync: bool = True) -> None:
+        """Put the intent on the disk; without `sync` the next that is synced does. Blocks; called off the
+        loop.
+        """
 
     def pending(self) -> None:
         """The payment did not end in its time: it counts as spent until the attempt is ended, whenever."""

@@ -24,7 +24,8 @@ from oa_compile.swarm.customer.background import Background
 from oa_compile.swarm.customer.belief import CLOCK_SKEW, disbelief
 from oa_compile.swarm.customer.errand import Asked, Errand
 from oa_compile.swarm.customer.exchange import Ended, Exchange, Observe, unobserved, with_payment
-from oa_compile.swarm.customer.payment import Intends, Offload, Payments
+from oa_compile.swarm.customer.intents import Intends, Offload
+from oa_compile.swarm.customer.payment import Payments
 from oa_compile.swarm.customer.settlement import Settlements
 from oa_compile.swarm.customer.terms import Terms
 from oa_compile.swarm.market.choice import JobOutcome, Offer, OutcomeKind

@@ -14,7 +14,8 @@ from typing import Any
 
 from oa_compile.chat import ChatAnswer
 from oa_compile.swarm.customer.attempt import JobFault
-from oa_compile.swarm.customer.payment import Intends, Payments
+from oa_compile.swarm.customer.intents import Intends
+from oa_compile.swarm.customer.payment import Payments
 from oa_compile.swarm.lightning.wallet import Payment
 from oa_compile.swarm.protocol.event import Event
 from oa_compile.swarm.protocol.nip90 import (

@@ -7,15 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
+from collections.abc import Callable
 
 from oa_compile.swarm.customer.attempt import Intent, JobFault
+from oa_compile.swarm.customer.intents import Intends, Intents, Offload
 from oa_compile.swarm.lightning.invoice import InvoiceRefused, check_invoice
 from oa_compile.swarm.lightning.wallet import Payment, PaymentAlarm, Wallet, WalletError
-
-Offload = Callable[..., Awaitable[Any]]
-"""Runs a blocking function elsewhere: ``asyncio.to_thread``, or at once in a simulation."""
 
 WATCH_EVERY = 2.0
 """Seconds between two looks at a payment that nobody knows the end of."""
@@ -30,13 +27,6 @@ def may_come(written: float, *, seconds: float, now: float) -> float:
     """
     most = max(seconds, 1.0) + LATE_SECONDS
     return min(max(written + most - now, 0.0), most)
-
-
-class Intends(Protocol):
-    """Whatever puts an intent on the disk."""
-
-    def intend(self, intent: Intent) -> None:
-        """Write it. Blocks."""
 
 
 class Payments:
@@ -61,7 +51,7 @@ class Payments:
         self._network = network
         self._seconds = seconds
         self._seen = set() if seen is None else seen
-        self._offload = offload
+        self._intents = Intents(offload)
         self._now = now
 
     async def pay(
@@ -91,7 +81,7 @@ class Payments:
         intent = Intent(
             hash_, bolt11, msat, self.max_fee_msat, self.wallet.kind, provider, job, settles=settles
         )
-        await self._offload(attempt.intend, intent)
+        await self._intents.write(attempt, intent)
         try:
             payment = await self.wallet.pay(
                 bolt11, payment_hash=hash_, max_fee_msat=self.max_fee_msat, seconds=self._seconds
