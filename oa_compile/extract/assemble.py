@@ -9,6 +9,7 @@ further steps were taken, so memory does not grow with the log.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
@@ -53,6 +54,7 @@ class Closed(msgspec.Struct):
 
 Waiting = Step | Tasked | Finished | Compacted
 Happening = Waiting | Begun | Closed
+_Other = Opened | Outcome | Compacted | Verification | RuntimeEvent | Tasked | Finished
 Happenings = list[tuple[Session, Happening]]
 
 
@@ -86,47 +88,55 @@ class Assembly:
         self._opened: Opened | None = None
         self._threads: dict[str, _Thread] = {}
 
-    def push(self, record: Record, out: Happenings) -> None:
-        """Take one record; what can be handed on now is added to `out`, in order."""
-        if isinstance(record, ToolCall):
-            thread = self._threads.get(record.thread) or self._thread(record.thread, record.line, out)
-            call_id, waiting = record.id, thread.waiting
-            if call_id in thread.seen:
-                self._tally.count("repeated_tool_calls")
-                return
-            thread.seen.add(call_id)
-            thread.asked[call_id] = record
-            waiting.append(record)
-            if len(waiting) <= WINDOW:
-                return  # it waits for its result, and all before it for what they waited for
-        elif isinstance(record, Returned):
-            settled = self._settle(record)
-            if settled is None:
-                return
-            thread = settled
-        elif isinstance(record, Message):
-            thread = self._threads.get(record.thread) or self._thread(record.thread, record.line, out)
-            if not thread.waiting:
-                out.append((thread.session, record))
-                return
-            thread.waiting.append(record)
-        elif isinstance(record, Used):
-            self._thread(record.thread, 0, out).usage[record.message_id] = record.usage
-            return
-        elif isinstance(record, Opened):
+    def take(self, records: Iterable[Record]) -> Iterator[tuple[Session, Happening]]:
+        """Every step of a log's `records`, in order, and where its sessions begin and end."""
+        out: Happenings = []
+        for record in records:
+            if isinstance(record, ToolCall):
+                thread = self._threads.get(record.thread) or self._begin(record.thread, record.line, out)
+                call_id, waiting = record.id, thread.waiting
+                if call_id in thread.seen:
+                    self._tally.count("repeated_tool_calls")
+                    continue
+                thread.seen.add(call_id)
+                thread.asked[call_id] = record
+                waiting.append(record)
+                if len(waiting) > WINDOW:
+                    self._release(thread, out)
+            elif isinstance(record, Returned):
+                if (settled := self._settle(record)) is not None:
+                    self._release(settled, out)
+            elif isinstance(record, Message):
+                thread = self._threads.get(record.thread) or self._begin(record.thread, record.line, out)
+                if thread.waiting:
+                    self._wait(thread, record, out)
+                else:
+                    out.append((thread.session, record))
+            elif isinstance(record, Used):
+                thread = self._threads.get(record.thread) or self._begin(record.thread, 0, out)
+                thread.usage[record.message_id] = record.usage
+            else:
+                self._take_other(record, out)
+            if out:
+                yield from out
+                out.clear()
+        self._close(out)
+        yield from out
+
+    def _take_other(self, record: _Other, out: Happenings) -> None:
+        if isinstance(record, Opened):
             self._open(record, out)
             return
-        else:
-            thread = self._thread("", _line(record), out)
-            if isinstance(record, Outcome):
-                thread.session.outcomes.append(record)
-                return
-            if isinstance(record, Compacted):
-                thread.session.compactions += 1
-            thread.waiting.append(record)
-        self._release(thread, out)
+        line = record.issue.line if isinstance(record, Tasked) else record.line
+        thread = self._threads.get("") or self._begin("", line, out)
+        if isinstance(record, Outcome):
+            thread.session.outcomes.append(record)
+            return
+        if isinstance(record, Compacted):
+            thread.session.compactions += 1
+        self._wait(thread, record, out)
 
-    def close(self, out: Happenings) -> None:
+    def _close(self, out: Happenings) -> None:
         """The log has ended, or another session begins: hand on the rest."""
         for thread in self._threads.values():
             session, waiting = thread.session, thread.waiting
@@ -140,21 +150,19 @@ class Assembly:
         self._threads = {}
         self._opened = None
 
-    def _thread(self, name: str, line: int, out: Happenings) -> _Thread:
-        thread = self._threads.get(name)
-        if thread is None:
-            session = Session(id=self._name, format=self._format, file=self._file, thread=name, outcomes=[])
-            if self._opened is not None:
-                _tell(session, self._opened)
-            thread = self._threads[name] = _Thread(session)
-            self.sessions += not name
-            out.append((session, Begun(line)))
-        return thread
+    def _begin(self, name: str, line: int, out: Happenings) -> _Thread:
+        session = Session(id=self._name, format=self._format, file=self._file, thread=name, outcomes=[])
+        if self._opened is not None:
+            _tell(session, self._opened)
+        self._threads[name] = _Thread(session)
+        self.sessions += not name
+        out.append((session, Begun(line)))
+        return self._threads[name]
 
     def _open(self, record: Opened, out: Happenings) -> None:
         known = self._opened
         if known is not None and known.id and record.id and record.id != known.id:
-            self.close(out)
+            self._close(out)
             known = None
         if known is None:
             self._opened = record
@@ -165,7 +173,8 @@ class Assembly:
                 setattr(known, name, getattr(record, name) or getattr(known, name))
         for thread in self._threads.values():
             _tell(thread.session, record)
-        self._thread("", record.line, out)
+        if "" not in self._threads:
+            self._begin("", record.line, out)
 
     def _settle(self, record: Returned) -> _Thread | None:
         """Give a call its result; the thread it is in, or None when no call waits for it."""
@@ -180,6 +189,10 @@ class Assembly:
         else:
             self._tally.leave_out("tool result without its call", record.result.line)
         return None
+
+    def _wait(self, thread: _Thread, step: Waiting, out: Happenings) -> None:
+        thread.waiting.append(step)
+        self._release(thread, out)
 
     def _release(self, thread: _Thread, out: Happenings) -> None:
         waiting, session = thread.waiting, thread.session
@@ -204,7 +217,3 @@ def _tell(session: Session, record: Opened) -> None:
     session.repository = record.repository or session.repository or repository_of(session.cwd)
     session.branch = record.branch or session.branch
     session.tools = record.tools or session.tools
-
-
-def _line(record: Verification | RuntimeEvent | Tasked | Finished | Compacted | Outcome) -> int:
-    return record.issue.line if isinstance(record, Tasked) else record.line

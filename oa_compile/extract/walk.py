@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from oa_compile.extract.assemble import Assembly, Begun, Closed, Happenings
+from oa_compile.extract.assemble import Assembly, Begun, Closed
 from oa_compile.extract.episodes import Episode, Episodes
 from oa_compile.extract.records import Compacted, Finished, Record, Tasked
 from oa_compile.extract.session import Session, Step
@@ -54,18 +54,7 @@ def walk(records: Iterable[Record], assembly: Assembly) -> Iterator[tuple[Scene,
     step is part of the scene.
     """
     scenes: dict[str, Scene] = {}
-    out: Happenings = []
-    for record in records:
-        assembly.push(record, out)
-        if out:
-            yield from _pass_on(out, scenes)
-            out.clear()
-    assembly.close(out)
-    yield from _pass_on(out, scenes)
-
-
-def _pass_on(happenings: Happenings, scenes: dict[str, Scene]) -> Iterator[tuple[Scene, Moment]]:
-    for session, happening in happenings:
+    for session, happening in assembly.take(records):
         if isinstance(happening, Begun):
             scenes[session.thread] = Scene(session, Trail(), Episodes(session))
             continue

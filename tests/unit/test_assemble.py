@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,14 +24,12 @@ RECORDS = st.one_of(
 
 
 def run(records: Sequence[Record]) -> tuple[Happenings, Assembly, Tally]:
-    tally, out = Tally("log"), Happenings()
+    tally = Tally("log")
     assembly = Assembly(format="f", file="log", name="log", tally=tally)
     for number, record in enumerate(records, start=1):
         if isinstance(record, ToolCall | Message):
             record.line = number
-        assembly.push(record, out)
-    assembly.close(out)
-    return out, assembly, tally
+    return list(assembly.take(records)), assembly, tally
 
 
 @given(st.lists(RECORDS, max_size=60))
@@ -80,11 +78,15 @@ def test_a_new_id_is_a_new_session_and_the_same_one_goes_on(ids: list[str]) -> N
 
 
 def test_what_waits_is_bounded() -> None:
-    waiting: list[Record] = [ToolCall(f"c{n}", "Bash", {}, "m", n) for n in range(3 * assemble.WINDOW)]
-    tally, out = Tally("log"), Happenings()
-    assembly = Assembly(format="f", file="log", name="log", tally=tally)
-    for record in waiting:
-        assembly.push(record, out)
-    calls = [step for _, step in out if isinstance(step, ToolCall)]
-    assert len(calls) == 2 * assemble.WINDOW
-    assert all(call.result is None for call in calls)
+    asked = 0
+
+    def calls() -> Iterator[Record]:
+        nonlocal asked
+        for asked in range(3 * assemble.WINDOW):
+            yield ToolCall(f"c{asked}", "Bash", {}, "m", asked)
+
+    assembly = Assembly(format="f", file="log", name="log", tally=Tally("log"))
+    steps = (step for _, step in assembly.take(calls()) if isinstance(step, ToolCall))
+    behind = [asked - step.line for step in steps]
+    assert len(behind) == 3 * assemble.WINDOW
+    assert max(behind) == assemble.WINDOW

@@ -41,8 +41,13 @@ def read(lines: Iterable[Line], *, tally: Tally) -> Iterator[Record]:
         if kind == "assistant" and not session and envelope.sessionId:
             session = envelope.sessionId
             yield Opened(number, id=session)
-        about = (envelope.cwd or "", envelope.gitBranch or "", (message and message.model) or "")
-        if any(about) and about != told:
+        # A user's line has no model: what a line does not say holds on.
+        about = (
+            envelope.cwd or told[0],
+            envelope.gitBranch or told[1],
+            (message and message.model) or told[2],
+        )
+        if about != told:
             told = about
             yield Opened(number, id=session, cwd=about[0], branch=about[1], agent=_model(about[2]))
         thread = threads.of(envelope)
