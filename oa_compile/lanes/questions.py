@@ -119,6 +119,6 @@ def _lane_of(lines: list[Line], secrets: Callable[[str], str | None]) -> PylonLa
         raise UsageError(f"its settings are of another version: {error.errors()[0]['msg']}") from error
     if spec.is_local:
         return None
-    (name,) = started.lanes
+    name = next(iter(started.lanes), "swarm")
     # The rate turns a bid in dollars into msat; for what was bid already it does not matter.
     return PylonLane(name, spec, wallet=wallet, rate=MoneySpec().rate, secrets=secrets)
