@@ -8,6 +8,7 @@ result only if that had come by then.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -95,8 +96,15 @@ def plain(text: str) -> str:
 
 
 def as_json(value: Any) -> str:
-    """`value` as JSON text, keys in their order; a number JSON has no form for becomes null."""
-    return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+    """`value` as JSON text, keys in their order. What is nested beyond reason is an ellipsis."""
+    try:
+        return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+    except orjson.JSONEncodeError:
+        pass  # a number of more than 64 bits, or a text without a UTF-8 form
+    try:
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
+    except RecursionError:
+        return '"…"'
 
 
 def brief_arguments(arguments: Iterable[tuple[str, Any]]) -> str:

@@ -6,16 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from oa_compile.extract.drafts import Draft
-from oa_compile.extract.lines import Line
-from oa_compile.extract.readers import autopilot
-from oa_compile.extract.tally import Tally
 from oa_compile.extract.wanted import Wanted
 from oa_compile.spec.load import load_program
-from tests.support.steps import ROOT, Steps, drafts
+from tests.support.steps import ROOT, Steps
 
 ROOT_FOLDER = Path(__file__).parents[2]
-REAL = ROOT_FOLDER.parent / "shared" / "data" / "autopilot"
 
 OK = "test result: ok. 3 passed; 0 failed"
 
@@ -205,18 +200,3 @@ def test_the_shipped_program_asks_for_what_there_is() -> None:
     assert all(field.name in draft.inputs for field in program.signature.inputs)
     assert "relevant_files" in wanted
     assert "code_patterns" not in wanted
-
-
-@pytest.mark.skipif(not REAL.exists(), reason="the real logs are not here")
-def test_the_real_logs_teach_34_plans() -> None:
-    made: list[Draft] = []
-    for path in sorted(REAL.iterdir()):
-        lines = (
-            Line(number, raw)
-            for number, raw in enumerate(path.read_bytes().splitlines(keepends=True), start=1)
-        )
-        made += drafts(autopilot.read(lines, tally=Tally(path.name)), "planning")[0]
-    assert len(made) == 34
-    assert all(draft.outputs["files_to_modify"] for draft in made)
-    assert sum("test_strategy" in draft.outputs for draft in made) == 32
-    assert all("repository_summary" in draft.inputs for draft in made)

@@ -50,7 +50,7 @@ class ExecutionStrategy:
             self._plans.clear()
         if not isinstance(moment, ToolCall):
             return
-        attempt, action = self._tries.take(moment), action_of(moment)
+        attempt, action = self._tries.take(moment), action_of(moment, scene.episode)
         if (reason := "call that is no action" if action is None else attempt.reason) is not None:
             self._tally.leave_out(reason, moment.line)
         else:
@@ -104,15 +104,15 @@ class ExecutionStrategy:
             yield "progress_estimate", round(done / len(plan), 2)
 
 
-def action_of(call: ToolCall) -> Action | None:
-    """The action a call is."""
+def action_of(call: ToolCall, episode: Episode | None) -> Action | None:
+    """The action a call is; completing another issue than that of `episode` completes nothing."""
     if any(True for _ in edited_paths(call)):
         return "EDIT_FILE"
     if command_of(call):
         return "RUN_COMMAND"
     if read_path(call) is not None:
         return "READ_FILE"
-    done = call.plain_name == "issue_complete" and call.result is not None
-    return (
-        "COMPLETE" if done and call.result is not None and call.result.text.startswith("Completed") else None
-    )
+    if call.plain_name != "issue_complete" or call.result is None or episode is None:
+        return None
+    own = episode.kind == "issue" and str(call.arguments.get("number")) == episode.key
+    return "COMPLETE" if own and call.result.text.startswith("Completed") else None
