@@ -295,3 +295,21 @@ def test_what_an_invoice_cannot_hold_is_not_written(wrong: dict[str, object]) ->
 def test_what_is_no_key_makes_no_node(secret: bytes) -> None:
     with pytest.raises(InvoiceError):
         NodeKey(secret)
+
+
+@given(
+    human=st.text("abcn1", min_size=1, max_size=9),
+    words=st.binary(max_size=40).map(lambda raw: bytes(c % 32 for c in raw)),
+)
+def test_the_checksum_is_the_specifications_whatever_the_length(human: str, words: bytes) -> None:
+    """As BIP 173 writes it down, a word at a time; ours takes several at once."""
+    register = 1
+    spread = [ord(c) >> 5 for c in human] + [0] + [ord(c) & 31 for c in human]
+    for word in [*spread, *words, 0, 0, 0, 0, 0, 0]:
+        top, register = register >> 25, (register & 0x1FFFFFF) << 5 ^ word
+        for bit, tap in enumerate((0x3B6A57B2, 0x26508E6D, 0x1EA119FA, 0x3D4233DD, 0x2A1462B3)):
+            register ^= tap if top >> bit & 1 else 0
+    check = "".join(ALPHABET[(register ^ 1) >> 5 * place & 31] for place in reversed(range(6)))
+    text = f"{human}1{''.join(ALPHABET[word] for word in words)}{check}"
+    assert bech32.encode(human, words) == text
+    assert bech32.decode(text) == (human, words)

@@ -25,6 +25,23 @@ _FROM_BASE32 = bytes.maketrans(_BASE32, _WORDS)
 _TAPS = (0x3B6A57B2, 0x26508E6D, 0x1EA119FA, 0x3D4233DD, 0x2A1462B3)
 _WORTH = tuple(reduce(xor, (tap for bit, tap in enumerate(_TAPS) if top >> bit & 1), 0) for top in range(32))
 """What the five bits that leave the checksum's register put back."""
+_AT_ONCE = 6
+"""Words the checksum takes in one step where it can: as many bits as its register has, so that all of them
+leave. An invoice has hundreds of words, and a step for each was a fifth of what making it took.
+"""
+
+
+def _shifted(register: int, words: int = 1) -> int:
+    """The checksum's register with room for so many more words."""
+    for _ in range(words):
+        register = (register & 0x1FFFFFF) << 5 ^ _WORTH[register >> 25]
+    return register
+
+
+_HIGH, _MIDDLE, _LOW = (
+    tuple(_shifted(bits << place, _AT_ONCE) for bits in range(1 << 10)) for place in (20, 10, 0)
+)
+"""What each ten bits of the register put back when all of them leave."""
 
 
 def decode(text: str) -> tuple[str, bytes]:
@@ -48,9 +65,14 @@ def encode(human: str, words: bytes) -> str:
 
 def _polymod(words: bytes) -> int:
     """bech32's checksum of five-bit words: 1 for those that end in their own."""
-    worth, register = _WORTH, 1
-    for word in words:
-        register = (register & 0x1FFFFFF) << 5 ^ word ^ worth[register >> 25]
+    register = 1
+    odd = len(words) % _AT_ONCE
+    for word in words[:odd]:
+        register = _shifted(register) ^ word
+    digits = words[odd:].translate(_TO_DIGITS)
+    for at in range(0, len(digits), _AT_ONCE):
+        left = _HIGH[register >> 20] ^ _MIDDLE[register >> 10 & 1023] ^ _LOW[register & 1023]
+        register = left ^ int(digits[at : at + _AT_ONCE], 32)
     return register
 
 
