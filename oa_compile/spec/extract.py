@@ -13,7 +13,6 @@ from oa_compile.spec.base import Identifier, MisfitError, SpecModel
 from oa_compile.spec.jmes_path import JmesPath
 from oa_compile.spec.log_format import LogFormatSpec
 
-
 MakerName = Literal[
     "tool_selection",
     "execution_strategy",
