@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +85,21 @@ def test_a_chat_log_is_described_in_a_dozen_lines() -> None:
         ("pwd", {}, "/repo"),
     ]
     assert told.left_out == {"message of an unknown role": "log:4"}, "a tool's answer is also content"
+
+
+def test_the_format_that_the_docs_describe() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "extract.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```toml\n(\[extract\.log\].*?)^```$", page, re.S | re.M)
+    told = read(
+        tomllib.loads(block)["extract"]["log"],
+        {"run": {"id": "r1", "folder": "/repo"}, "role": "user", "content": "List the files."},
+        {"role": "assistant", "tool_calls": [{"id": "c1", "function": {"name": "ls", "arguments": "{}"}}]},
+        {"role": "tool", "tool_call_id": "c1", "content": "no", "status": "failed"},
+    )
+    assert [(s.id, s.cwd) for s in told.sessions] == [("r1", "/repo")]
+    assert [m.text for m in told.messages] == ["List the files."]
+    assert [(c.name, c.worked, c.result and c.result.text) for c in told.calls] == [("ls", False, "no")]
+    assert told.left_out == {}
 
 
 def test_a_line_is_known_by_any_rule_and_a_program_is_sent_to_workers_with_its_format() -> None:
