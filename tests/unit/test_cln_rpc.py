@@ -46,7 +46,7 @@ class Node:
                 while unread:
                     request, end = json.JSONDecoder().raw_decode(unread)
                     self.asked.append(request)
-                    unread = unread[end:]
+                    unread = unread[end:].lstrip()
                 self.heard.set()
 
     async def request(self, number: int) -> dict[str, Any]:

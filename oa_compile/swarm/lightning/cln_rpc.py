@@ -145,7 +145,7 @@ class _Pyln(LightningRpc):  # type: ignore[misc]  # pyln-client has no types
 
 
 class _Wire(asyncio.Protocol):
-    """One connection. Replies end in an empty line and come in any order."""
+    """One connection. Requests and replies end in an empty line; replies come in any order."""
 
     def __init__(self) -> None:
         self.is_open = False
@@ -170,7 +170,7 @@ class _Wire(asyncio.Protocol):
         future.add_done_callback(partial(self._over, request["id"]))
         if not self._unsent:
             loop.call_soon(self._flush)
-        self._unsent.append(_encode(request))
+        self._unsent.append(_encode(request) + _END)
         return future
 
     def data_received(self, data: bytes) -> None:

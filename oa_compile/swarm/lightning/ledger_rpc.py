@@ -29,6 +29,7 @@ _MOST_BYTES = 1 << 20
 """A request that is longer is none."""
 
 _encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder().decode
 _scan = json.JSONDecoder().raw_decode
 
 
@@ -109,7 +110,7 @@ class LedgerServer:
 
 
 class _Connection(asyncio.Protocol):
-    """One client. Requests follow each other with nothing between; replies end in an empty line."""
+    """One client. Requests follow each other, with an empty line between or nothing; replies end in one."""
 
     def __init__(self, commands: Commands, others: set[_Connection]) -> None:
         self._commands = commands
@@ -208,9 +209,9 @@ def _requests(buffer: bytes) -> tuple[list[Any], bytes]:
     become no request.
     """
     try:
-        return [msgspec.json.decode(buffer)], b""
+        return [_decode(request) for request in buffer.split(b"\n\n") if request], b""
     except (msgspec.DecodeError, UnicodeDecodeError):
-        pass  # several, or not yet whole
+        pass  # several with nothing between, or not yet whole
     requests = []
     text = buffer.decode("utf-8", "surrogateescape").lstrip()
     while text:
