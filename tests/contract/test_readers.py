@@ -6,12 +6,10 @@ A new format adds one `Case` (tests/support/formats.py).
 
 from __future__ import annotations
 
-import copy
 import json
 import tracemalloc
 from collections.abc import Iterator
 from io import BytesIO
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -23,6 +21,7 @@ from oa_compile.extract.readers import READERS, sniff
 from oa_compile.extract.session import MAX_TEXT_BYTES, ToolCall
 from oa_compile.extract.tally import Tally
 from oa_compile.extract.walk import walk
+from tests.support.damage import WRONG, paths, replaced
 from tests.support.formats import CASES, Case, line_of, places, read
 from tests.support.sessions import encode, tell
 
@@ -45,33 +44,9 @@ BAD_TEXT = {b"a: \xff\xfe\n": "invalid UTF-8", b"banana\n": "not an rlog line"}
 
 ALL = {case.format: case.reader for case in CASES}
 
-WRONG: tuple[Any, ...] = (
-    *(None, True, 0, -1, 1.5, 2**64 - 1, "", "x", "<b>", "\x00", "é" * 3, "{", "-1"),
-    *([], [None], [[]], ["x"], [{}], [{"type": "text"}], [{"type": "tool_use", "id": 1}]),
-    *({}, {"": None}, {"type": "text", "text": 1}, {"content": {"content": []}}),
-)
-
 
 def said(case: Case) -> list[tuple[str, int]]:
     return [(kind, int(line)) for kind, line in (word.split(":") for word in case.said.split())]
-
-
-def paths(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Every place in a JSON value but the value itself."""
-    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, part in inner:
-        yield (*at, key)
-        yield from paths(part, (*at, key))
-
-
-def replaced(value: Any, path: tuple[Any, ...], by: Any) -> Any:
-    """A copy of a JSON value with another one at `path`."""
-    changed = copy.deepcopy(value)
-    node = changed
-    for key in path[:-1]:
-        node = node[key]
-    node[path[-1]] = by
-    return changed
 
 
 def test_every_reader_has_a_case() -> None:

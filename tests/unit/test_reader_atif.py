@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from oa_compile.extract.session import Usage, Verification
+from tests.support.damage import WRONG, paths, replaced
 from tests.support.sessions import REAL, Told, encode, tell
 
 REAL_LOGS = REAL / "atif"
@@ -82,6 +83,33 @@ def test_the_same_trajectory_in_each_form(raw: bytes) -> None:
     assert told.tally.counts["thinking_blocks_passed_over"] == 1
     assert told.tally.counts["image_blocks_passed_over"] == 1
     assert told.left_out == {}
+
+
+def test_a_step_of_one_object_has_its_position_for_a_place() -> None:
+    def ran(number: int, name: str, arguments: dict[str, str], output: str) -> dict[str, Any]:
+        call = {"tool_call_id": f"c{number}", "function_name": name, "arguments": arguments}
+        results = observed({"source_call_id": f"c{number}", "content": output})
+        return step(number, tool_calls=[call], observation=results)
+
+    steps = (
+        step(1, "user", message="Fix it."),
+        ran(2, "Edit", {"file_path": "a.py"}, "done"),
+        ran(3, "Bash", {"command": "pytest -q"}, "3 passed"),
+    )
+    told = tell(json.dumps(whole(*steps), indent=1).encode())
+    assert [s.line for s in told.main] == [1, 2, 3]
+    assert [e.verified for e in told.episodes] == [True], "the check came after the edit"
+    told = tell(encode([whole({"schema_version": "ATIF-v1.7", "message": "x"}, 7, *steps)]))
+    assert [s.line for s in told.main] == [3, 4, 5]
+    assert told.left_out == {"step without number or source": "log:1"}
+
+
+def test_no_value_in_the_wrong_place_of_one_object_makes_it_raise() -> None:
+    body = whole(*STEPS, final_metrics={"total_prompt_tokens": 1})
+    for path in paths(body):
+        for wrong in WRONG:
+            told = tell(encode([replaced(body, path, wrong)]))
+            assert told.format in {"atif", ""}, (path, wrong)
 
 
 def test_final_metrics_count_where_the_steps_tell_none() -> None:

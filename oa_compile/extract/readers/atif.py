@@ -2,7 +2,8 @@
 object that holds its steps.
 
 A step is a message with its calls and their results. An orchestrator's steps say in ``extra.event_type`` what
-happened: a task selected, a verification, the end.
+happened: a task selected, a verification, the end. Of a trajectory that is one object, a place is the step's
+position: all of it is one line, and what was known before a decision is told by places.
 """
 
 from __future__ import annotations
@@ -42,18 +43,16 @@ _TASK = "Selected task:"
 
 def sniff(body: Mapping[str, Any], _raw: bytes) -> bool:
     """A header or a whole trajectory names the format; a step has its number and its source."""
-    if text(body.get("schema_version")).startswith("ATIF"):
-        return True
-    return whole(body.get("step_id")) is not None and _ROLES.get(text(body.get("source"))) is not None
+    return _is_head(body) or _is_step(body)
 
 
 def read(lines: Iterable[Line], *, tally: Tally) -> Iterator[Record]:
     """What each line says."""
     trajectory = _Trajectory(tally)
     for number, body in objects(lines, tally=tally):
-        if text(body.get("schema_version")).startswith("ATIF"):
+        if _is_head(body):
             yield from trajectory.open(number, body)
-        elif sniff(body, b""):
+        elif _is_step(body):
             yield from trajectory.step(number, body)
         else:
             tally.leave_out("unknown line type", number)
@@ -80,11 +79,11 @@ class _Trajectory:
             tools=_tools(agent.get("tool_definitions")),
         )
         metered = False
-        for step in listed(body.get("steps")):
-            if not isinstance(step, dict) or not sniff(step, b""):
-                self._tally.leave_out("step without number or source", line)
+        for position, step in enumerate(listed(body.get("steps")), start=1):
+            if not _is_step(mapping(step)):
+                self._tally.leave_out("step without number or source", position)
                 continue
-            for record in self.step(line, step):
+            for record in self.step(position, step):
                 metered = metered or isinstance(record, Used)
                 yield record
         if not metered and (final := mapping(body.get("final_metrics"))):
@@ -155,6 +154,14 @@ class _Trajectory:
                 continue
             output = text(content.get("output"))[-OUTPUT_CHARS:]
             yield Verification(command, passed, output, line, kind_of_check(command) or "other")
+
+
+def _is_head(body: Mapping[str, Any]) -> bool:
+    return text(body.get("schema_version")).startswith("ATIF")
+
+
+def _is_step(body: Mapping[str, Any]) -> bool:
+    return whole(body.get("step_id")) is not None and text(body.get("source")) in _ROLES
 
 
 def _task(line: int, body: Mapping[str, Any]) -> Issue:
