@@ -79,7 +79,7 @@ _KINDS: tuple[tuple[Kind, re.Pattern[str]], ...] = (
     ),
 )
 # Looked for before anything is taken apart: most commands check nothing.
-_MAYBE = re.compile(
+_MAYBE = _said(
     r"cargo|rustc|py|unittest|tox|nox|test|build|check|lint|tsc|vet|jest|mocha|\bava\b|make|ninja|gcc|g\+\+|clang"
     r"|\bcc\b|javac|mvn|gradle|spec|compile|xcode|ruff|flake8|black|biome|prettier|rubocop|go install|npm t\b"
 )
@@ -145,7 +145,7 @@ class Verdict(NamedTuple):
 
 def kind_of_check(command: str) -> Kind | None:
     """What a command checks, if it does; of several checks the one that proves most."""
-    return _strongest(_checks_in(command)[1]) if _MAYBE.search(command) else None
+    return _strongest(_checks_in(command)[1]) if _MAYBE(command.encode("utf-8", "replace")) else None
 
 
 def check_name(command: str) -> str:
@@ -156,12 +156,10 @@ def check_name(command: str) -> str:
 
 def judge(command: str, output: str, *, is_error: bool, exit_code: int | None) -> Verdict | None:
     """What a command that ran showed; None when it checked nothing, or nothing can be told from it."""
-    if not _MAYBE.search(command):
-        return None
-    commands, checks = _checks_in(command)
-    kind = _strongest(checks)
+    kind = kind_of_check(command)
     if kind is None:
         return None
+    commands, checks = _checks_in(command)
     said = output.encode("utf-8", "replace")
     if _NOT_RUN(said):
         return None

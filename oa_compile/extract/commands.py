@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
 from typing import NamedTuple
 
 from oa_compile.extract.checks import judge, kind_of_check
@@ -15,7 +14,10 @@ from oa_compile.extract.session import ToolCall, Verification
 
 EDIT_TOOLS = frozenset({"Edit", "Write", "MultiEdit", "NotebookEdit", "apply_patch"})
 RUN_TOOLS = frozenset({"Bash", "shell", "exec_command", "local_shell", "run_command"})
+_EDITING = EDIT_TOOLS | RUN_TOOLS  # apply_patch is a program too
 READ_TOOLS = frozenset({"Read", "read_file", "view"})
+# Where a step's text stands: the list, and the field of its items.
+_PLANNING = {"TodoWrite": ("todos", "content"), "update_plan": ("plan", "step")}
 
 _PATCHED = re.compile(r"^\*\*\* (?:Add|Update|Delete) File: (.+)$", re.M)
 OUTPUT_CHARS = 4_000
@@ -36,18 +38,22 @@ def command_of(call: ToolCall) -> str:
     return ""
 
 
-def edited_paths(call: ToolCall) -> Iterator[str]:
+def edited_paths(call: ToolCall) -> list[str]:
     """The files a call edited, as it names them."""
+    if call.name not in _EDITING:
+        return []
+    arguments = call.arguments
     if call.name in EDIT_TOOLS:
         for name in ("file_path", "notebook_path", "path"):
-            if isinstance(path := call.arguments.get(name), str):
-                yield path
-                return
-    for name in ("patch", "input", "command", "cmd") if call.name in EDIT_TOOLS | RUN_TOOLS else ():
-        value = call.arguments.get(name)
+            if isinstance(path := arguments.get(name), str):
+                return [path]
+    paths: list[str] = []
+    for name in ("patch", "input", "command", "cmd"):
+        value = arguments.get(name)
         text = "\n".join(map(str, value)) if isinstance(value, list) else value
         if isinstance(text, str) and "*** " in text:
-            yield from _PATCHED.findall(text)
+            paths += _PATCHED.findall(text)
+    return paths
 
 
 def read_path(call: ToolCall) -> str | None:
@@ -68,11 +74,13 @@ class Todo(NamedTuple):
 
 def todos(call: ToolCall) -> list[Todo]:
     """The plan a call wrote down, whole, as agents always write it."""
-    for tool, name, field in (("TodoWrite", "todos", "content"), ("update_plan", "plan", "step")):
-        if call.name == tool and isinstance(items := call.arguments.get(name), list):
-            known = (item for item in items if isinstance(item, dict) and isinstance(item.get(field), str))
-            return [Todo(item[field], str(item.get("status") or "pending")) for item in known]
-    return []
+    if call.name not in _PLANNING:
+        return []
+    name, field = _PLANNING[call.name]
+    if not isinstance(items := call.arguments.get(name), list):
+        return []
+    known = (item for item in items if isinstance(item, dict) and isinstance(item.get(field), str))
+    return [Todo(item[field], str(item.get("status") or "pending")) for item in known]
 
 
 def todo_items(call: ToolCall) -> list[str]:

@@ -7,6 +7,7 @@ predict it.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -20,6 +21,7 @@ from oa_compile.extract.walk import Moment, Scene
 from oa_compile.extract.wanted import Wanted
 from oa_compile.spec.program import FieldSpec, ProgramSpec
 
+_key = functools.lru_cache(maxsize=16)(group_key)  # one example after the other is of the same episode
 _SCALARS: dict[str, type | tuple[type, ...]] = {"str": str, "int": int, "float": (int, float), "bool": bool}
 
 
@@ -87,13 +89,13 @@ def _group(kind: str, scene: Scene, moment: Moment, draft: Draft) -> str | None:
     if kind == "none":
         return None
     if draft.group:
-        return group_key("mapped", draft.group)
+        return _key("mapped", draft.group)
     if kind == "repository" and session.repository:
-        return group_key("repository", session.repository)
+        return _key("repository", session.repository)
     episode = moment if isinstance(moment, Episode) else scene.episode
     if kind == "episode" and episode is not None:
-        return group_key("episode", session.repository, episode.key)
-    return group_key("session", session.repository, session.id)
+        return _key("episode", session.repository, episode.key)
+    return _key("session", session.repository, session.id)
 
 
 def _pick(

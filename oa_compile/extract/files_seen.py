@@ -46,7 +46,7 @@ class FilesSeen:
         if not call.worked:
             return
         read = read_path(call)
-        paths = [read] if read is not None else list(edited_paths(call))
+        paths = [read] if read is not None else edited_paths(call)
         for raw in paths:
             if (path := relative_path(raw, root)) is None:
                 continue

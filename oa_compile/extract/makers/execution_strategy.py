@@ -106,7 +106,7 @@ class ExecutionStrategy:
 
 def action_of(call: ToolCall, episode: Episode | None) -> Action | None:
     """The action a call is; completing another issue than that of `episode` completes nothing."""
-    if any(True for _ in edited_paths(call)):
+    if edited_paths(call):
         return "EDIT_FILE"
     if command_of(call):
         return "RUN_COMMAND"

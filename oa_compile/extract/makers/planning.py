@@ -87,7 +87,7 @@ class Planning:
 
     def _take_call(self, scene: Scene, call: ToolCall) -> None:
         episode = scene.episode
-        if call.worked and any(True for _ in edited_paths(call)):
+        if call.worked and edited_paths(call):
             self._edits += 1
             if self._decision is None and episode is not None:
                 self._decision = decision_of(call, scene.trail)

@@ -72,8 +72,12 @@ class ToolSelection:
         attempt = self._tries.take(call)
         if attempt.answered and attempt.answered[-1].name != call.name:
             self._fallbacks[attempt.answered[-1].name] = call.name
-        thought = last_sentences(announced.text) if announced is not None else ""
-        if (reason := self._why_not(call, attempt, announced, thought)) is not None:
+        thought = ""
+        reason = self._why_not(call, attempt, announced)
+        if reason is None and announced is not None and "thought" in self._wanted:
+            thought = last_sentences(announced.text)
+            reason = None if thought else "thought without words"
+        if reason is not None:
             self._tally.leave_out(reason, call.line)
             return None
         evidence: dict[str, Any] = {"call": call.id, "tool_name": call.name}
@@ -91,18 +95,12 @@ class ToolSelection:
             negative=attempt.negative,
         )
 
-    def _why_not(
-        self, call: ToolCall, attempt: Attempt, announced: Message | None, thought: str
-    ) -> str | None:
+    def _why_not(self, call: ToolCall, attempt: Attempt, announced: Message | None) -> str | None:
         if call.name not in TOOLS and "tool" in self._wanted:
             return "call of another tool"
         if announced is None and "thought" in self._wanted:
             return "call without a thought before it"
-        if attempt.reason is not None:
-            return attempt.reason
-        if not thought and "thought" in self._wanted:
-            return "thought without words"
-        return None
+        return attempt.reason
 
     def _known(self, scene: Scene, call: ToolCall) -> Iterator[tuple[str, Any]]:
         wanted = self._wanted
