@@ -12,7 +12,7 @@ from oa_compile.extract.readers import READERS, Reader
 from oa_compile.extract.readers.mapped import Mapped
 from oa_compile.extract.records import Record, Returned, Tasked, Used
 from oa_compile.extract.tally import Tally
-from oa_compile.spec.log_format import LogFormatSpec
+from tests.support.mapped_format import MAPPED
 from tests.support.sessions import INIT, back, encode, say, text, use
 
 PAD = "PADDING"
@@ -98,40 +98,6 @@ def native(kind: str, uuid: str, **more: Any) -> dict[str, Any]:
 
 
 TOKENS = {"input_tokens": 9, "output_tokens": 2, "cached_input_tokens": 4, "total_tokens": 11}
-
-MAPPED = Mapped(
-    LogFormatSpec.model_validate(
-        {
-            "session": "run.id",
-            "cwd": "run.dir",
-            "message": [{"when": "kind == 'say'", "role": "who", "text": "body.text"}],
-            "call": [
-                {"when": "tool", "id": "tool.id", "name": "tool.name", "arguments": "tool.args"},
-                {"when": "tools", "each": "tools[]", "id": "id", "name": "name", "arguments": "args"},
-            ],
-            "result": [
-                {
-                    "when": "kind == 'done'",
-                    "call": "of",
-                    "text": "out",
-                    "error": "contains(flags, 'bad')",
-                    "exit_code": "to_number(code)",
-                }
-            ],
-            "task": [{"when": "kind == 'task'", "title": "title", "description": "about", "key": "nr"}],
-            "finished": [{"when": "kind == 'end'", "success": "ok"}],
-            "event": [
-                {
-                    "when": "kind == 'event'",
-                    "type": "join('.', [kind, name])",
-                    "success": "ok",
-                    "context": "{given: given}",
-                    "output": "gave",
-                }
-            ],
-        }
-    )
-)
 
 CASES = (
     Case(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from oa_compile.extract.session import Message, ToolCall
-from tests.support.formats import MAPPED
+from tests.support.mapped_format import MAPPED
 from tests.support.sessions import Told, tell
 
 

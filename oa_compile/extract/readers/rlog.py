@@ -35,23 +35,8 @@ _EXIT = re.compile(r"Exit code (\d{1,9})\b")
 _ARGUMENT = re.compile(r'(\w+)=("[^"]*"|[^"\s]\S*)(?:\s+|$)')
 _FIRST_ARGUMENT = re.compile(r"(\w+)=(.*)", re.S)
 _FIELD = re.compile(r"(\w+)=(\S+)")
-_META = frozenset(
-    {
-        "attempt",
-        "id",
-        "latency_ms",
-        "level",
-        "model",
-        "parent",
-        "sig",
-        "span",
-        "step",
-        "tid",
-        "tokens_cached",
-        "tokens_in",
-        "tokens_out",
-        "ts",
-    }
+_META = re.compile(
+    r"(?:attempt|id|latency_ms|level|model|parent|sig|span|step|tid|tokens_cached|tokens_in|tokens_out|ts)=."
 )
 _META_WORDS = 16
 _HOUSEKEEPING = frozenset({"s", "p", "m", "r", "x", "q", "td", "t~"})
@@ -265,8 +250,7 @@ def _without_meta(words: str) -> str:
     pieces = words.split(" ") if len(words) < 4096 else words.rsplit(" ", _META_WORDS)
     fields = 0
     for piece in reversed(pieces):
-        name, _, value = piece.partition("=")
-        if not value or name not in _META:
+        if not _META.match(piece):
             break
         fields += 1
     if all(piece.startswith("id=") for piece in pieces[len(pieces) - fields :]):
