@@ -61,13 +61,12 @@ Happenings = list[tuple[Session, Happening]]
 class _Thread:
     """One thread of the session that is being read."""
 
-    __slots__ = ("asked", "seen", "session", "usage", "waiting")
+    __slots__ = ("asked", "session", "usage", "waiting")
 
     def __init__(self, session: Session) -> None:
         self.session = session
         self.waiting: deque[Waiting] = deque()
-        self.seen: set[str] = set()
-        self.asked: dict[str, ToolCall] = {}
+        self.asked: dict[str, ToolCall | None] = {}  # by id; None from when it waits no more
         self.usage: dict[str, Usage] = {}
 
 
@@ -94,14 +93,12 @@ class Assembly:
         for record in records:
             if isinstance(record, ToolCall):
                 thread = self._threads.get(record.thread) or self._begin(record.thread, record.line, out)
-                call_id, waiting = record.id, thread.waiting
-                if call_id in thread.seen:
+                if record.id in thread.asked:
                     self._tally.count("repeated_tool_calls")
                     continue
-                thread.seen.add(call_id)
-                thread.asked[call_id] = record
-                waiting.append(record)
-                if len(waiting) > WINDOW:
+                thread.asked[record.id] = record
+                thread.waiting.append(record)
+                if len(thread.waiting) > WINDOW:
                     self._release(thread, out)
             elif isinstance(record, Returned):
                 if (settled := self._settle(record)) is not None:
@@ -144,7 +141,7 @@ class Assembly:
                 session.calls += type(step) is ToolCall
                 out.append((session, step))
             session.usage = sum(thread.usage.values(), NO_USAGE)
-            self.called |= thread.seen
+            self.called.update(thread.asked)
             self.used.update(thread.usage)
             out.append((session, Closed()))
         self._threads = {}
@@ -179,12 +176,13 @@ class Assembly:
     def _settle(self, record: Returned) -> _Thread | None:
         """Give a call its result; the thread it is in, or None when no call waits for it."""
         for thread in self._threads.values():
-            if call := thread.asked.pop(record.call_id, None):
+            if (call := thread.asked.get(record.call_id)) is not None:
+                thread.asked[record.call_id] = None
                 result = call.result = record.result
                 if result.is_error:
                     thread.session.errors += 1
                 return thread
-        if any(record.call_id in thread.seen for thread in self._threads.values()):
+        if any(record.call_id in thread.asked for thread in self._threads.values()):
             self._tally.count("repeated_tool_results")
         else:
             self._tally.leave_out("tool result without its call", record.result.line)
@@ -202,7 +200,7 @@ class Assembly:
                 if step.result is None:
                     if len(waiting) <= WINDOW:
                         return
-                    thread.asked.pop(step.id, None)
+                    thread.asked[step.id] = None
                 session.calls += 1
             out.append((session, waiting.popleft()))
 
