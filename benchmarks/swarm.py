@@ -245,8 +245,8 @@ def print_verdict(figures: dict[str, float], rounds: list[Round]) -> None:
         "which these threads and the loop take turns at, is what it waits for",
         "p50_ms_1": "see the steps above",
         "paid_vs_unpaid": f"CPU ms a job: unpaid {unpaid:.2f}, its payment {with_result:.2f} with the result "
-        f"and {before_work:.2f} before the work. That is an fsync, an invoice signed and twice read, 2 or 3 "
-        "calls to the ledger, and before the work one event more",
+        f"and {before_work:.2f} before the work. That is a share of an fsync, an invoice signed and read, 2 "
+        "or 3 calls to the ledger, and before the work one event more: signed, carried and verified",
     }
     goals = [
         ("vs_nostr_sdk_client", figures["vs_nostr_sdk_client"] >= 3, "at least 3"),
