@@ -147,6 +147,10 @@ def test_two_logs_in_one_file_are_two_sessions() -> None:
     told = read("t!:Read id=a → [running]\n" + HEADER.replace("sess-1", "sess-2") + "o: id=a → [ok] x\n")
     assert [(s.id, s.calls) for s in told.sessions] == [("sess-1", 1), ("sess-2", 0)]
     assert answers(told) == [None]
+    again = "t!:Read id=a → [running]\n" + HEADER.replace("sess-1", "sess-2") + "t!:Read id=a → [running]\n"
+    assert answers(read(again + "o: id=a → [ok] x\n")) == [None, "x"], (
+        "the other session's call waits no more"
+    )
 
 
 def test_long_rows_of_fields_take_no_time_to_speak_of() -> None:
