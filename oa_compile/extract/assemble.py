@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
+from oa_compile.extract.once import Once
 from oa_compile.extract.records import (
     Compacted,
     Finished,
@@ -71,14 +72,12 @@ class _Thread:
 
 
 class Assembly:
-    """What one log's records are put together to. `called` and `used` are all ids met, for counting them
-    over several logs: a resumed session may repeat another's lines. `name` is the session's where the log
-    has none.
+    """What one log's records are put together to. `once` is told of the calls and messages of each session
+    that has ended. `name` is the session's where the log has none.
     """
 
     def __init__(self, *, format: str, file: str, name: str, tally: Tally) -> None:  # noqa: A002
-        self.called: set[str] = set()
-        self.used: dict[str, Usage] = {}
+        self.once = Once()
         self.sessions = 0
         self._format = format
         self._file = file
@@ -141,8 +140,7 @@ class Assembly:
                 session.calls += type(step) is ToolCall
                 out.append((session, step))
             session.usage = sum(thread.usage.values(), NO_USAGE)
-            self.called.update(thread.asked)
-            self.used.update(thread.usage)
+            self.once.note(thread.asked, thread.usage)
             out.append((session, Closed()))
         self._threads = {}
         self._opened = None

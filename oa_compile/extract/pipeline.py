@@ -25,9 +25,9 @@ from oa_compile.dataset import (
 from oa_compile.errors import UsageError
 from oa_compile.executors.executor import Executor
 from oa_compile.executors.serial import SerialExecutor
+from oa_compile.extract.once import Once
 from oa_compile.extract.reading import FileReading, read_file
 from oa_compile.extract.redact import redact
-from oa_compile.extract.session import Usage
 from oa_compile.extract.sources import LogFile, find_sources
 from oa_compile.extract.splits import Splits, split_records
 from oa_compile.extract.tally import Tally
@@ -79,17 +79,14 @@ class ExtractReport:
 
 @dataclass(slots=True)
 class _Total:
-    """What the files have given together; calls and messages count once over all of them, for a resumed
-    session repeats the lines of the one it goes on from.
-    """
+    """What the files have given together."""
 
     tally: Tally = field(default_factory=Tally)
     records: list[ExampleRecord] = field(default_factory=list)
     sources: list[SourceInfo] = field(default_factory=list)
     agents: Counter[str] = field(default_factory=Counter)
     abouts: dict[str, None] = field(default_factory=dict)
-    called: set[int] = field(default_factory=set)
-    used: dict[int, Usage] = field(default_factory=dict)
+    once: Once = field(default_factory=Once)
 
     def add(self, reading: FileReading) -> None:
         """Take in one file's."""
@@ -97,8 +94,7 @@ class _Total:
         self.records += reading.records
         self.agents.update(reading.agents)
         self.abouts.update(reading.abouts)
-        self.called.update(reading.called)
-        self.used.update(reading.used)
+        self.once.add(reading.once)
         if reading.format:
             self.sources.append(
                 SourceInfo(
@@ -178,12 +174,12 @@ def _read_all(
 def _card(spec: ProgramSpec, total: _Total, splits: Splits) -> DatasetCard:
     tally = total.tally
     kept = sum(len(records) for records in splits.records.values())
-    usage = sum(total.used.values(), Usage())
+    usage = total.once.usage()
     counts = {
         **tally.counts,
         "files": len(total.sources),
         "sessions": sum(info.sessions for info in total.sources),
-        "tool_calls": len(total.called),
+        "tool_calls": total.once.calls(),
         "input_tokens": usage.input_tokens,
         "output_tokens": usage.output_tokens,
         "examples_made": len(total.records),

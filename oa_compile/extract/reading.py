@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gc
 import hashlib
-from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -20,9 +19,10 @@ from oa_compile.extract.assemble import Assembly, Closed
 from oa_compile.extract.episodes import Episode
 from oa_compile.extract.examples import Examples
 from oa_compile.extract.lines import HEAD_LINES, Line, Source, as_lines, read_lines
+from oa_compile.extract.once import Once
 from oa_compile.extract.readers import Reader, sniff
 from oa_compile.extract.readers.mapped import reader_for
-from oa_compile.extract.session import Session, Usage
+from oa_compile.extract.session import Session
 from oa_compile.extract.sources import LogFile
 from oa_compile.extract.tally import Tally
 from oa_compile.extract.walk import Moment, Scene, walk
@@ -31,7 +31,7 @@ from oa_compile.spec.program import ProgramSpec
 
 @dataclass(slots=True)
 class FileReading:
-    """What one file gave. `called` and `used` name the calls and messages in it, for counting over files."""
+    """What one file gave."""
 
     file: LogFile
     tally: Tally
@@ -43,8 +43,7 @@ class FileReading:
     records: list[ExampleRecord] = field(default_factory=list)
     agents: Counter[str] = field(default_factory=Counter)
     abouts: dict[str, None] = field(default_factory=dict)
-    called: array[int] = field(default_factory=lambda: array("Q"))
-    used: dict[int, Usage] = field(default_factory=dict)
+    once: Once = field(default_factory=Once)
 
 
 class Log:
@@ -118,8 +117,7 @@ def _read(log: Log, reading: FileReading, spec: ProgramSpec) -> None:
             del makers[session.thread]
             _note(session, reading)
     reading.sessions = log.assembly.sessions
-    reading.called.extend(map(_number, log.assembly.called))
-    reading.used = {_number(key): usage for key, usage in log.assembly.used.items()}
+    reading.once = log.assembly.once
 
 
 def _note(session: Session, reading: FileReading) -> None:
@@ -133,10 +131,6 @@ def _note(session: Session, reading: FileReading) -> None:
     tally.count("tool_errors", session.errors)
     if session.about:
         reading.abouts.setdefault(session.about)
-
-
-def _number(key: str) -> int:
-    return int.from_bytes(hashlib.blake2b(key.encode("utf-8", "replace"), digest_size=8).digest())
 
 
 @contextmanager

@@ -46,7 +46,7 @@ def test_every_call_comes_once_in_its_place_with_its_own_result(records: list[Re
     made = {(record.thread, record.id) for record in records if isinstance(record, ToolCall)}
     delivered = [step for _, step in out if isinstance(step, ToolCall)]
     assert {(step.thread, step.id) for step in delivered} == made
-    assert assembly.called == {call_id for _, call_id in made}
+    assert assembly.once.calls() == len({call_id for _, call_id in made})
     ended = [session for session, step in out if isinstance(step, Closed)]
     assert sum(session.calls for session in ended) == len(delivered)
     answered = sum(step.result is not None for step in delivered)
@@ -56,11 +56,12 @@ def test_every_call_comes_once_in_its_place_with_its_own_result(records: list[Re
 
 @given(st.lists(RECORDS, max_size=60))
 def test_usage_counts_once_a_message_as_it_was_told_last(records: list[Record]) -> None:
-    out, _, _ = run(records)
+    out, assembly, _ = run(records)
     last = {record.message_id: record.usage for record in records if isinstance(record, Used)}
     ended = [session for session, step in out if isinstance(step, Closed)]
     total = sum((session.usage for session in ended), Usage())
     assert total.output_tokens == sum(usage.output_tokens for usage in last.values())
+    assert assembly.once.usage() == total
 
 
 @given(st.lists(st.sampled_from(["one", "two", ""]), min_size=1, max_size=12))
