@@ -94,7 +94,7 @@ def test_a_command_is_what_the_list_says(entry: app.Entry, run: Run) -> None:
         (["xyzzy"], "no such command 'xyzzy'", "oacompile --help"),
         (["--bogus"], "no such option: --bogus", "oacompile --help"),
         (["extract"], "missing option '--program'", "for example `oacompile extract sessions/"),
-            (["extract", "x"], "missing option '--program'", "`oacompile extract --help` says more"),
+        (["extract", "x"], "missing option '--program'", "`oacompile extract --help` says more"),
         (["schema"], "missing argument 'name'", "for example `oacompile schema program`"),
         (["schema", "porgram"], "'porgram' is not one of 'program', 'config'", "oacompile schema --help"),
         (["config"], "missing command", "for example `oacompile config show"),
