@@ -8,58 +8,75 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-REAL = ROOT.parent / "shared" / "data"
-"""Real logs, where there are some beside this checkout; the tests look for them there too."""
-SHIPPED = ROOT / "datasets" / "tool-selection" / "sessions"
+_REAL = ROOT.parent / "shared" / "data"  # where the tests look for some, too
 
-FILE_BYTES = 64_000_000
+FILE_BYTES = 16_000_000
 """A log grows up to about this size; then comes the next one, as logs of many sessions are many files."""
 
 _IDS = re.compile(rb'toolu_|msg_|(?<="session_id":")|(?<="sessionId":")|(?<="uuid":")|(?<="parentUuid":")')
 
 
 @dataclass(frozen=True, slots=True)
+class Originals:
+    """Logs of one message a line, in folders of one format each, and the programs they have examples for."""
+
+    words: str
+    folders: tuple[Path, ...]
+    programs: tuple[str, ...]
+
+    def logs(self) -> list[Path]:
+        """All of them."""
+        return [path for folder in self.folders for path in sorted(folder.glob("*.jsonl"))]
+
+
+SHIPPED = Originals(
+    words="shipped logs of a scripted agent",
+    folders=(ROOT / "datasets" / "tool-selection" / "sessions",),
+    programs=("tool-selection",),
+)
+
+
+def real_or_shipped() -> Originals:
+    """Real logs, where there are some beside this checkout."""
+    real = Originals(
+        words="real logs of autopilot and Claude Code",
+        folders=(_REAL / "autopilot", _REAL / "claude_code"),
+        programs=("tool-selection", "autopilot-planning"),
+    )
+    return real if real.logs() else SHIPPED
+
+
+@dataclass(frozen=True, slots=True)
 class Corpus:
-    """Log files of one message a line, and what they were made of."""
+    """Log files grown from others."""
 
     files: tuple[str, ...]
     bytes: int
-    made_of: str
 
 
-def grow(folder: Path, size: int) -> Corpus:
-    """About `size` bytes of logs in `folder`, in files of `FILE_BYTES`."""
-    originals, made_of = _originals()
-    copies = _copies(originals, size)
+def grow(originals: Originals, folder: Path, size: int) -> Corpus:
+    """About `size` bytes of logs in `folder`, in files of up to `FILE_BYTES`."""
+    logs = originals.logs()
+    copies = _copies(logs, size)
     files: list[Path] = []
     total = 0
-    for index, original in enumerate(originals):
-        raw = original.read_bytes().rstrip(b"\n") + b"\n"
+    for index, log in enumerate(logs):
+        raw = log.read_bytes().rstrip(b"\n") + b"\n"
         for batch in _batches(range(copies), max(1, FILE_BYTES // len(raw))):
-            files.append(folder / f"{index:02d}-{batch[0]:05d}.jsonl")
+            files.append(folder / f"{index:03d}-{batch[0]:05d}.jsonl")
             total += _write(files[-1], raw, batch)
-    return Corpus(tuple(map(str, files)), total, made_of)
+    return Corpus(tuple(map(str, files)), total)
 
 
-def grow_one(path: Path, size: int) -> Corpus:
-    """The same as one log, of the format most logs here have."""
-    originals, made_of = _originals()
-    originals = [original for original in originals if original.parent == originals[0].parent]
-    raw = b"".join(original.read_bytes().rstrip(b"\n") + b"\n" for original in originals)
-    total = _write(path, raw, range(_copies(originals, size)))
-    return Corpus((str(path),), total, made_of)
+def grow_one(originals: Originals, path: Path, size: int) -> Corpus:
+    """The same as one log, of the first folder's format."""
+    logs = sorted(originals.folders[0].glob("*.jsonl"))
+    raw = b"".join(log.read_bytes().rstrip(b"\n") + b"\n" for log in logs)
+    return Corpus((str(path),), _write(path, raw, range(_copies(logs, size))))
 
 
-def _originals() -> tuple[list[Path], str]:
-    real = [path for name in ("autopilot", "claude_code") for path in sorted((REAL / name).glob("*.jsonl"))]
-    if real:
-        return real, f"{len(real)} real logs of autopilot and Claude Code"
-    shipped = sorted(SHIPPED.glob("*.jsonl"))
-    return shipped, f"{len(shipped)} shipped logs of a scripted agent (there are no real ones here)"
-
-
-def _copies(originals: Iterable[Path], size: int) -> int:
-    whole = sum(original.stat().st_size for original in originals)
+def _copies(logs: Iterable[Path], size: int) -> int:
+    whole = sum(log.stat().st_size for log in logs)
     return max(1, round(size / whole))
 
 

@@ -17,17 +17,34 @@ with blocks as (select unnest(blocks) as block from ({source}))
 select block->>'$.name', count(distinct block->>'$.id'), sum(length(block->'$.input'))
 from blocks where block->>'$.type' = 'tool_use' group by 1
 """
+_CALLS_WITH_RESULTS = """
+with blocks as (select unnest(blocks) as block from ({source})),
+kinds as (select block->>'$.type' as kind, block from blocks),
+calls as (
+  select block->>'$.id' as id, any_value(block->>'$.name') as name, any_value(block->'$.input') as input
+  from kinds where kind = 'tool_use' group by 1
+),
+results as (
+  select block->>'$.tool_use_id' as id, any_value(block->'$.content') as body,
+    any_value(block->'$.is_error') as bad
+  from kinds where kind = 'tool_result' group by 1
+)
+select name, count(*), sum(length(input)), sum(length(body)), count(bad)
+from calls left join results using (id) group by 1
+"""
 
 
-def select(files: Sequence[str], *, way: str) -> Callable[[], Mapping[str, Any]]:
-    """Name, id and input of every tool call; calls counted once by id."""
+def select(files: Sequence[str], *, way: str, results: bool) -> Callable[[], Mapping[str, Any]]:
+    """Name, id and input of every tool call, each once by id; with its result where `results` are wanted."""
     import duckdb
+
+    query = _CALLS_WITH_RESULTS if results else _CALLS
 
     connection = duckdb.connect()
     connection.execute("set threads = 1")
 
     def work() -> Mapping[str, Any]:
-        rows = connection.execute(_CALLS.format(source=SOURCES[way]), {"files": list(files)}).fetchall()
-        return {"calls": {name: count for name, count, _ in rows}}
+        rows = connection.execute(query.format(source=SOURCES[way]), {"files": list(files)}).fetchall()
+        return {"calls": {row[0]: row[1] for row in rows}}
 
     return work

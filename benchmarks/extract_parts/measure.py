@@ -32,22 +32,32 @@ _BENCHMARK = Path(__file__).parents[1] / "extract.py"
 _COLLECT_AFTER = 200_000
 """What extract sets for itself: Python's collector looks at what was parsed in vain, whoever parsed it."""
 
+_WHOSE = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """CPU and wall seconds of the work alone, with its child processes; the most memory one of them had."""
+    """CPU seconds of the work alone, its own and its child processes'; wall seconds; and the most memory that
+    one of the processes had.
+    """
 
-    cpu: float
+    own_cpu: float
+    children_cpu: float
     wall: float
     peak_mb: float
     found: Mapping[str, Any]
+
+    @property
+    def cpu(self) -> float:
+        """CPU seconds of all."""
+        return self.own_cpu + self.children_cpu
 
 
 def measure(peer: str, files: Sequence[str], *, cores: int = 1, **options: Any) -> Measured:
     """`peer` over `files` on `cores` cores. Raises CalledProcessError when it fails."""
     asked = json.dumps({"peer": peer, "files": list(files), "cores": cores, "options": options})
-    command = [sys.executable, str(_BENCHMARK), "--measure", asked]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    command = [sys.executable, str(_BENCHMARK), "--measure"]
+    done = subprocess.run(command, input=asked, stdout=subprocess.PIPE, text=True, check=True)
     return Measured(**json.loads(done.stdout.splitlines()[-1]))
 
 
@@ -57,17 +67,14 @@ def perform(asked: str) -> str:
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: task["cores"]])
     gc.set_threshold(_COLLECT_AFTER)
     work = PEERS[task["peer"]](task["files"], **task["options"])
-    wall, cpu = time.perf_counter(), _cpu_seconds()
+    before, begun = _cpu_seconds(), time.perf_counter()
     found = work()
-    measured = Measured(_cpu_seconds() - cpu, time.perf_counter() - wall, _peak_mb(), found)
-    return json.dumps(asdict(measured))
+    wall = time.perf_counter() - begun
+    own, children = (now - then for now, then in zip(_cpu_seconds(), before, strict=True))
+    peak = max(resource.getrusage(who).ru_maxrss for who in _WHOSE) / 1024
+    return json.dumps(asdict(Measured(own, children, wall, peak, found)))
 
 
-def _cpu_seconds() -> float:
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(each.ru_utime + each.ru_stime for each in used)
-
-
-def _peak_mb() -> float:
-    whose = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    return max(resource.getrusage(who).ru_maxrss for who in whose) / 1024
+def _cpu_seconds() -> list[float]:
+    used = [resource.getrusage(who) for who in _WHOSE]
+    return [each.ru_utime + each.ru_stime for each in used]

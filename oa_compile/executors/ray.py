@@ -20,6 +20,7 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from time import monotonic
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -103,7 +104,7 @@ class RayExecutor:
                 if piece is None:
                     break
                 with self._reached():
-                    self._flying[self._perform.remote(code(), key, shared, piece.item)] = piece
+                    self._flying[self._perform.remote(_ours(), key, shared, piece.item)] = piece
             if not self._flying:
                 return
             with self._reached():
@@ -153,14 +154,16 @@ class RayExecutor:
 
     @contextmanager
     def _reached(self) -> Iterator[None]:
-        """What breaks between us and the cluster, told as that."""
+        """What breaks between us and the cluster, told as that. What travels there is bytes and one function
+        of ours: when the head is there and cannot take them, it has other code.
+        """
         try:
             yield
         except RayError:
             raise
         except Exception as error:
             if cluster.is_connected() and not isinstance(error, (ConnectionError, grpc.RpcError)):
-                raise
+                raise _misfit(f"the head of {self._url} cannot take the work: {error}") from error
             raise ExecutorError(
                 f"the connection to the Ray cluster at {self._url} is lost: {_first_line(error)}",
                 hint="see whether its head node runs; then run the command again",
@@ -192,12 +195,12 @@ _held: dict[str, Task] = {}
 """The task that this worker process was last given, by the map it belongs to."""
 
 
-def _perform(theirs: str, key: str, shared: list[Any], item: bytes) -> bytes:
+def _perform(ours: tuple[str, str], key: str, shared: list[Any], item: bytes) -> bytes:
     """One item, on a worker. Raises RayError when the task cannot be had."""
-    if theirs != code():
-        return failure(
-            _misfit(f"the worker on {platform.node()} runs oa-compile {code()}, and we run {theirs}")
-        )
+    wanted, hint = ours
+    if wanted != code():
+        message = f"the worker on {platform.node()} runs oa-compile {code()}, and we run {wanted}"
+        return failure(UsageError(message, hint=hint))
     if key not in _held:
         packed = ray.get(shared[0])
         _held.clear()
@@ -214,7 +217,7 @@ def _address(url: str) -> str:
         host, port = parts.hostname, parts.port or CLIENT_PORT
     except ValueError:
         host, port = None, 0
-    if not host or url.split("://", 1)[1].rstrip("/") not in {parts.netloc} or "@" in parts.netloc:
+    if not host or "@" in url or url.rstrip("/") != f"ray://{parts.netloc}":
         raise UsageError(
             f"`{url}` names no Ray cluster",
             hint=f"it is ray://HOST:PORT, with the head node's client port, {CLIENT_PORT} if left out",
@@ -248,10 +251,15 @@ def _connect(url: str) -> None:
 
 
 def _misfit(message: str) -> UsageError:
-    return UsageError(
-        message,
-        hint=f"install the same on every node, the head too: Python {platform.python_version()}, "
-        f"`pip install 'oa-compile=={oa_compile.__version__}' 'ray[client]=={ray.__version__}'`",
+    return UsageError(message, hint=_ours()[1])
+
+
+@cache
+def _ours() -> tuple[str, str]:
+    """Which code we run, and what to tell whoever's workers run another."""
+    return code(), (
+        f"install the same on every node, the head too: Python {platform.python_version()}, "
+        f"`pip install 'oa-compile=={oa_compile.__version__}' 'ray[client]=={ray.__version__}'`"
     )
 
 

@@ -423,12 +423,21 @@ def test_a_cluster_that_has_no_core_left_is_not_waited_for_for_ever(on_ray: OnRa
     assert error.exit_code == ExitCode.LANE
 
 
+def changed(folder: Path, line: str) -> str:
+    """Where Python is to look, to find the package with one more line in `folder`."""
+    package = folder / "oa_compile"
+    shutil.copytree(ROOT / "oa_compile", package, ignore=shutil.ignore_patterns("__pycache__"))
+    with (package / "__init__.py").open("a", encoding="utf-8") as module:
+        module.write(f"\n{line}\n")
+    return f"{folder}:{ROOT}"
+
+
 @one_ray
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ("\n# one more line\n", "the worker on .* runs oa-compile .* and we run"),
-        ("\nraise ImportError('half installed')\n", "cannot load the work: .*"),
+        ("# one more line", "the worker on .* runs oa-compile .* and we run"),
+        ("raise ImportError('half installed')", "a worker of .* cannot load the work: .*"),
     ],
     ids=["other code", "code that does not load"],
 )
@@ -436,11 +445,7 @@ def test_workers_with_other_code_are_refused(on_ray: OnRay, tmp_path: Path, chan
     executor = on_ray.executor(nodes=0)
     for node in on_ray.cluster.nodes:
         node.kill()
-    package = tmp_path / "oa_compile"
-    shutil.copytree(ROOT / "oa_compile", package, ignore=shutil.ignore_patterns("__pycache__"))
-    with (package / "__init__.py").open("a", encoding="utf-8") as module:
-        module.write(change)
-    (other,) = on_ray.cluster.add(1, PYTHONPATH=f"{tmp_path}:{ROOT}")
+    (other,) = on_ray.cluster.add(1, PYTHONPATH=changed(tmp_path, change))
     with pytest.raises(UsageError, match=said) as caught:
         collected(executor.map(square, [1, 2]))
     assert "on every node" in caught.value.hint
@@ -459,6 +464,18 @@ def test_a_cluster_whose_head_is_gone_is_a_failure_worth_another_try(on_ray: OnR
         assert on_ray.cluster.url in caught.value.message
         assert caught.value.exit_code == ExitCode.LANE
         work = executor.map(square, range(10))  # and no Ray starts here in its place
+
+
+@one_ray
+def test_a_head_with_other_code_is_refused(on_ray: OnRay, tmp_path: Path) -> None:
+    on_ray.close()
+    with (
+        RayCluster(PYTHONPATH=changed(tmp_path, "raise ImportError('half installed')")) as cluster,
+        RayExecutor(cluster.url) as executor,
+        pytest.raises(UsageError, match=r"head of .* cannot take the work: half installed") as caught,
+    ):
+        list(executor.map(square, [1]))
+    assert "the head too" in caught.value.hint
 
 
 def test_where_nobody_listens_there_is_no_cluster() -> None:

@@ -6,6 +6,7 @@ usage statistics, and object stores in plain files: a container's /dev/shm may b
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 import signal
@@ -16,6 +17,7 @@ import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Self
 
 ROOT = Path(__file__).parents[2]
@@ -27,9 +29,19 @@ SETTINGS = {
     # A node that refuses five times is dead: after two seconds, not 15. One that is slow has ten each time.
     "RAY_health_check_initial_delay_ms": "0",
     "RAY_health_check_period_ms": "400",
+    "GRPC_ENABLE_FORK_SUPPORT": "0",
     "RAY_AUTH_MODE": "disabled",  # or a token of the home folder
     "PYTHONPATH": str(ROOT),  # tasks are in `tests.support`
 }
+
+
+_LIBC = ctypes.CDLL(None)
+_PR_SET_PDEATHSIG = 1
+
+
+def _die_with_us() -> None:
+    """For a process that begins: SIGKILL when the tests are killed. Ray sees to it that the rest follows."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _session(leader: int) -> list[int]:
@@ -66,6 +78,7 @@ class Node:
                 env=environment,
                 cwd=folder,
                 start_new_session=True,
+                preexec_fn=_die_with_us,  # noqa: PLW1509 - it calls one function of libc
             )
 
     @property
@@ -88,6 +101,16 @@ class Node:
                 return
         raise AssertionError(f"no Ray node: {said.decode()}{self.log.read_text()}")
 
+    def await_port(self, port: int, *, seconds: float = 60.0) -> None:
+        """Come back when one of its processes listens there."""
+        last = monotonic() + seconds
+        while True:
+            try:
+                return socket.create_connection((self.host, port)).close()
+            except ConnectionRefusedError:
+                assert monotonic() < last, self.log.read_text()
+                sleep(0.05)  # nothing tells
+
     def kill(self) -> None:
         """SIGKILL for every process of the node, its workers too: as if the plug were pulled."""
         while pids := _session(self._process.pid):  # again, for one may have been starting another
@@ -102,7 +125,8 @@ class Node:
 class RayCluster:
     """A head without a core, and nodes of one core each, as they are added."""
 
-    def __init__(self) -> None:
+    def __init__(self, **settings: str) -> None:
+        """Start the head, with more `settings` in its environment."""
         # Not pytest's folder: the paths of Ray's sockets are long, and the kernel takes 107 bytes.
         self._folder = Path(tempfile.mkdtemp(prefix="ray-"))
         self._count = 1
@@ -114,8 +138,10 @@ class RayCluster:
             head = self._start(
                 *("--head", "--num-cpus=0", "--include-dashboard=false"),
                 *(f"--port={gcs}", f"--ray-client-server-port={client}"),
+                **settings,
             )
             head.await_start()
+            head.await_port(client)  # its server for clients starts on its own, and later
         except BaseException:
             self.close()
             raise
