@@ -7,9 +7,11 @@ ten million become the same number once in 370,000 times.
 
 from __future__ import annotations
 
-import hashlib
 from array import array
 from collections.abc import Iterable, Mapping
+from operator import attrgetter
+
+from xxhash import xxh3_64_intdigest
 
 from oa_compile.extract.session import Usage
 
@@ -30,7 +32,10 @@ class Once:
         self._calls.extend(map(_number, calls))
         self._messages.extend(map(_number, usage))
         for field, counts in zip(Usage.__struct_fields__, self._tokens, strict=True):
-            counts.extend(min(getattr(used, field), _MOST) for used in usage.values())
+            found = list(map(attrgetter(field), usage.values()))
+            if found and max(found) > _MOST:
+                found = [min(count, _MOST) for count in found]
+            counts.fromlist(found)
 
     def add(self, other: Once) -> None:
         """Take in those of other logs."""
@@ -55,4 +60,4 @@ class Once:
 
 
 def _number(key: str) -> int:
-    return int.from_bytes(hashlib.blake2b(key.encode("utf-8", "replace"), digest_size=8).digest())
+    return xxh3_64_intdigest(key.encode("utf-8", "replace"))

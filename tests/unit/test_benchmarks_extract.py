@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-RATIOS = {"vs_orjson_limit", "vs_duckdb", "vs_duckdb_paired", "whole_vs_limit"}
+RATIOS = {"vs_orjson_limit", "vs_duckdb", "vs_duckdb_objects", "vs_duckdb_paired", "whole_vs_limit"}
 SPEEDS = {"orjson_mb_s", "ours_mb_s", "duckdb_mb_s", "extract_mb_s"}
 NOT_EVERYWHERE = {"vs_jq", "jq_mb_s", "scaling", "scaling_by_cpu"}
 
