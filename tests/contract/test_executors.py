@@ -129,6 +129,13 @@ def beside(function: Callable[[], Any]) -> Iterator[Future[Any]]:
         yield threads.submit(function)
 
 
+@one_ray
+def test_one_process_of_the_tests_starts_ray(request: pytest.FixtureRequest) -> None:
+    """Two clusters at once give their clients servers on the same ports: each takes the other's calls."""
+    distributed = "PYTEST_XDIST_WORKER" in os.environ and request.config.getoption("loadgroup", default=False)
+    assert request.node.nodeid.endswith("@ray") or not distributed
+
+
 # ---- the same answers everywhere ---------------------------------------------------------------------
 
 
