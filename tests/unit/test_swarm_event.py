@@ -234,6 +234,7 @@ def test_what_is_no_event_is_a_value_error(value: Any) -> None:
         b"[" * 100_000,
         json.dumps(fields(extra=0)).replace("0}", "[" * 100_000 + "]" * 100_000 + "}").encode(),
     ],
+    ids=[str(number) for number in range(9)],  # the keys are new in every process
 )
 def test_bytes_that_are_no_event_are_a_value_error(raw: bytes) -> None:
     with pytest.raises(ValueError, match="not an event"):
