@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets as tokens
 from datetime import UTC, datetime
 from pathlib import Path
@@ -120,10 +121,10 @@ def _new(
     loaded = load_program(program)
     source = dataset or (loaded.folder / loaded.spec.dataset if loaded.spec.dataset else None)
     if source is None or not source.is_dir():
+        place = Path(os.path.relpath(source or Path("datasets", loaded.spec.name)))
         raise UsageError(
-            f"{loaded.path}: its dataset {source or ''} is not there",
-            hint=f"make it with `oacompile extract SESSIONS --program {program} "
-            f"--out datasets/{loaded.spec.name}`",
+            f"{loaded.path}: its dataset {place if source else ''} is not there",
+            hint=f"make it with `oacompile extract SESSIONS --program {program} --out {place}`",
         )
     if dry_run:
         with tempfile.TemporaryDirectory() as root:

@@ -169,3 +169,15 @@ def test_what_init_writes_compiles(tmp_path: Path) -> None:
     assert json.loads(done.stdout)
     (artifact,) = tmp_path.glob("runs/*/artifact/program.json")
     assert artifact.is_file()
+
+
+def test_without_the_dataset_optimize_names_the_command_that_makes_it_where_the_program_looks(
+    run: Run, project: Path
+) -> None:
+    spec = project / "programs" / "triage" / "program.toml"
+    spec.write_text(spec.read_text().replace("datasets/triage", "datasets/elsewhere"), encoding="utf-8")
+    code, _out, err = run("optimize", "programs/triage")
+    assert code == 2
+    told = " ".join(err.split())
+    assert "its dataset datasets/elsewhere is not there" in told
+    assert "oacompile extract SESSIONS --program programs/triage --out datasets/elsewhere" in told
