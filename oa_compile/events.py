@@ -15,7 +15,7 @@ from oa_compile.chat import ChatAnswer, ChatRequest
 FORMAT_VERSION = 1
 
 Stage = Literal["compile", "validate", "verify"]
-Role = Literal["task", "proposer"]
+Role = Literal["task", "proposer", "judge"]
 RunStatus = Literal["complete", "partial", "failed", "interrupted"]
 
 

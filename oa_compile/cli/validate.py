@@ -52,7 +52,7 @@ def validate(
     loaded, config = _inputs(path, program=program, budget=budget)
     question = ask(path, program=loaded, config=config, dataset=dataset)
     run = question.artifact.parent
-    with open_lanes(config, [question.lane], screen=screen, run=run) as lanes, shown(screen) as display:
+    with open_lanes(config, question.lanes, screen=screen, run=run) as lanes, shown(screen) as display:
         validation = judge(question, lanes=lanes, listener=display.update, on_saved=display.count_saved)
     _tell(validation, chosen, screen=screen)
     if chosen == "text" and (bundle := RunFolder(question.artifact.parent).bundle).is_file():

@@ -8,10 +8,14 @@ the comparison is the dataset's fault and raises ValueError.
 from __future__ import annotations
 
 import json
+import posixpath
 import re
 import unicodedata
+from collections.abc import Callable
 from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal, InvalidOperation
 from typing import Any
+
+Comparison = Callable[[Any, Any], float]
 
 _OPENING = "\"'`“”‘’«»‹›„‚([{<¿¡"
 _CLOSING = "\"'`“”‘’«»‹›)]}>.,;:!?…"
@@ -97,6 +101,38 @@ def set_f1(gold: Any, pred: Any) -> float:
     if not wanted and not given:
         return 1.0
     return 2 * len(wanted & given) / (len(wanted) + len(given))
+
+
+def files(value: Any) -> frozenset[str]:
+    """The distinct paths of a list, or of text separated by commas, semicolons or lines.
+
+    ``./src/a.py``, ``src//a.py``, ``src\\a.py`` and ```src/a.py``` name one file; case counts.
+    """
+    if isinstance(value, (list, tuple, set, frozenset)):
+        parts = [as_text(item) for item in value]
+    else:
+        parts = [_BULLET.sub("", part) for part in _SEPARATORS.split(as_text(value))]
+    found = (part.strip().strip("\"'`").strip().replace("\\", "/") for part in parts)
+    return frozenset(posixpath.normpath(path) for path in found if path)
+
+
+def file_overlap(gold: Any, pred: Any) -> float:
+    """F1 of the predicted files against the gold ones, as paths: order and repetition do not count.
+
+    A path that ends in a whole gold one (``/repo/src/a.py`` for ``src/a.py``), or the other way round, is
+    that file where no other could be meant.
+    """
+    wanted, given = files(gold), files(pred)
+    if not wanted and not given:
+        return 1.0
+    met = len(wanted & given)
+    left, free = sorted(given - wanted), wanted - given
+    for path in left:
+        meant = [one for one in free if one.endswith(f"/{path}") or path.endswith(f"/{one}")]
+        if len(meant) == 1:
+            free -= {meant[0]}
+            met += 1
+    return 2 * met / (len(wanted) + len(given))
 
 
 def contains(gold: Any, pred: Any) -> float:

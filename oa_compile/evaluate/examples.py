@@ -10,6 +10,7 @@ import dspy
 from oa_compile.dataset import ExampleRecord
 from oa_compile.errors import OacompileError
 from oa_compile.evaluate.metrics import Metric
+from oa_compile.lanes.lane import LaneFault
 
 
 class Score(NamedTuple):
@@ -27,15 +28,27 @@ def to_examples(records: Iterable[ExampleRecord]) -> list[dspy.Example]:
     return [dspy.Example(**record.inputs, **record.outputs).with_inputs(*record.inputs) for record in records]
 
 
-def score_function(metric: Metric, *, stop: Callable[[OacompileError], BaseException]) -> ScoreFunction:
+def score_function(
+    metric: Metric,
+    *,
+    stop: Callable[[OacompileError], BaseException],
+    on_fault: Callable[[LaneFault], bool] = lambda _fault: False,
+) -> ScoreFunction:
     """The metric for DSPy. A fault of the metric itself stops the run through `stop`: DSPy would
     score it as a wrong answer.
+
+    So does a fault of its judge's lane that `on_fault` does not take (it answers False): an example that
+    could not be judged has no score, and DSPy knows none such.
     """
 
     def score(example: dspy.Example, prediction: Any) -> Score:
         pred = prediction.toDict() if isinstance(prediction, dspy.Example) else {}
         try:
             scored = metric.score(inputs=example.inputs().toDict(), gold=example.labels().toDict(), pred=pred)
+        except LaneFault as fault:
+            if on_fault(fault):
+                return Score(0.0, "")
+            raise stop(fault) from fault
         except OacompileError as error:
             raise stop(error) from error
         return Score(scored.score, scored.feedback)

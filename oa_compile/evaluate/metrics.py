@@ -1,63 +1,56 @@
 """From the ``[[metrics]]`` of a program spec to one `Metric` that scores an example.
 
-Owns weights, feedback text, a missing field, and what a Python metric may return; what "equal" means
-is `compare`'s. Knows nothing of DSPy: inputs, gold and prediction are plain mappings.
-
-A bad prediction scores 0 and the feedback says why. A bad metric or a bad gold value raises
-MetricError: a score must never stand for a fault that is not the candidate's.
+Owns the two tiers, weights and the digest; what each kind looks at is in the files beside this one. Knows
+nothing of DSPy: inputs, gold and prediction are plain mappings.
 """
 
 from __future__ import annotations
 
-import copy
-import inspect
 import math
-import numbers
-import string
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from oa_compile.dataset import ExampleRecord, record_id
 from oa_compile.digest import digest_json
-from oa_compile.errors import SpecError, UsageError
+from oa_compile.errors import SpecError
 from oa_compile.evaluate import compare
-from oa_compile.spec.program import MetricSpec, ProgramSpec
-from oa_compile.spec.target import Target, load_target
+from oa_compile.evaluate.feedback import check_template
+from oa_compile.evaluate.proxies import format_scorer, keywords_scorer, length_scorer, syntax_scorer
+from oa_compile.evaluate.python_metric import python_scorer
+from oa_compile.evaluate.rules import Case, Fields, Judged, MetricError, Part, Rule, Scorer
+from oa_compile.spec.metrics import (
+    AnyMetricSpec,
+    ComparisonMetric,
+    FormatMetric,
+    JudgeMetric,
+    KeywordsMetric,
+    LengthMetric,
+    NumericMetric,
+    PythonMetric,
+    SyntaxMetric,
+)
+from oa_compile.spec.program import ProgramSpec
+from oa_compile.spec.target import load_target
 
-VERSION = 1
+__all__ = ["Metric", "MetricError", "Scored", "build_metric"]
+
+VERSION = 2
 """Part of every metric's digest: raised when a built-in kind starts to score differently."""
 
-MAX_VALUE = 2_000
-"""Characters of one value that feedback quotes; feedback is paid for by the token."""
-
-PLACEHOLDERS = ("gold", "pred", "field", "inputs", "note")
-
-Fields = Mapping[str, Any]
-Comparison = Callable[[Any, Any], float]
-
-_ROUNDING = 1e-9
-_COMPARISONS: dict[str, Comparison] = {
+_COMPARISONS = {
     "exact_match": compare.exact_match,
     "normalized_match": compare.normalized_match,
     "set_f1": compare.set_f1,
     "contains": compare.contains,
+    "file_overlap": compare.file_overlap,
 }
 
 
-class MetricError(UsageError):
-    """A metric or a gold value is at fault: the run must stop rather than score it 0."""
-
-
-class Part(NamedTuple):
-    """One metric's share of an example's score."""
-
-    name: str
-    score: float
-    weight: float
-    feedback: str
+Ask = Callable[[JudgeMetric, Case], Judged]
+"""Puts a case before a judge. Raises LaneFault when it cannot be judged: no fault of the answer's."""
 
 
 class Scored(NamedTuple):
@@ -68,78 +61,6 @@ class Scored(NamedTuple):
     parts: tuple[Part, ...]
 
 
-class _Judged(NamedTuple):
-    score: float
-    feedback: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Rule:
-    """One ``[[metrics]]`` entry, ready to run."""
-
-    spec: MetricSpec
-    name: str
-    compare: Comparison | None
-    target: Target | None
-
-    def part(self, inputs: Fields, gold: Fields, pred: Fields, note: str) -> Part:
-        judged = self._judge(inputs, gold, pred, note)
-        return Part(self.name, judged.score, self.spec.weight, judged.feedback)
-
-    def _judge(self, inputs: Fields, gold: Fields, pred: Fields, note: str) -> _Judged:
-        field = self.spec.field
-        if field and gold.get(field) is None:
-            raise MetricError(
-                f"metric {self.name}: an example has no gold `{field}`",
-                hint="extract the dataset again, or point the metric at a field the examples have",
-            )
-        if field and pred.get(field) is None:
-            return _Judged(0.0, f"`{field}` is missing from the answer.")
-        if self.target is not None:
-            judged = self._call(self.target, inputs, gold, pred)
-        else:
-            judged = self._compare(gold, pred)
-        if judged.feedback:
-            return judged
-        return _Judged(judged.score, self._feedback(judged.score, inputs, gold, pred, note))
-
-    def _compare(self, gold: Fields, pred: Fields) -> _Judged:
-        assert self.compare is not None
-        try:
-            score = self.compare(gold[self.spec.field], pred[self.spec.field])
-        except ValueError as error:
-            raise MetricError(f"metric {self.name}: {error}", hint="correct the dataset") from error
-        return _Judged(score, "")
-
-    def _call(self, target: Target, inputs: Fields, gold: Fields, pred: Fields) -> _Judged:
-        # Copies, so that a metric that changes what it is given cannot change the next score.
-        given = (copy.deepcopy(dict(fields)) for fields in (inputs, gold, pred))
-        try:
-            returned = target.call(*given)
-        except Exception as error:
-            # A user's code may raise anything; it stops the run instead of scoring 0.
-            raise MetricError(
-                f"{target.path}: metric {self.name} raised {type(error).__name__}: {error}",
-                hint="make it return a score for every prediction, 0 for a bad one",
-            ) from error
-        return _check_returned(returned, f"{target.path}: metric {self.name}")
-
-    def _feedback(self, score: float, inputs: Fields, gold: Fields, pred: Fields, note: str) -> str:
-        subject = f"`{self.spec.field}`" if self.spec.field else f"The answer, by {self.name},"
-        if score >= 1:
-            return f"{subject} is right."
-        template = self.spec.feedback or _default_template(self.spec)
-        values = {
-            "gold": _quote(gold.get(self.spec.field) if self.spec.field else dict(gold)),
-            "pred": _quote(pred.get(self.spec.field) if self.spec.field else dict(pred)),
-            "field": self.spec.field,
-            "inputs": _quote("\n".join(f"{name}: {compare.as_text(v)}" for name, v in inputs.items())),
-            "note": _quote(note),
-        }
-        text = fill(template, values)
-        return text if self.spec.feedback or score == 0 else f"{text} Score {score:.2f} of 1."
-
-
 @dataclass(frozen=True, slots=True)
 class Metric:
     """The program's metric: the weighted mean of its parts. Safe to call from many threads.
@@ -148,8 +69,9 @@ class Metric:
     say beyond their fields, by the records' ids.
     """
 
-    rules: tuple[_Rule, ...]
+    rules: tuple[Rule, ...]
     digest: str
+    proxy_threshold: float
     notes: Mapping[str, str] = field(default_factory=dict)
 
     def with_notes(self, records: Iterable[ExampleRecord]) -> Metric:
@@ -158,100 +80,99 @@ class Metric:
             return self
         return replace(self, notes={record.id: record.note for record in records if record.note})
 
+    @property
+    def judges(self) -> int:
+        """How many of its parts ask a language model."""
+        return sum(isinstance(rule.spec, JudgeMetric) for rule in self.rules)
+
+    def with_judge(self, ask: Ask) -> Metric:
+        """The same metric, whose judges ask through `ask`."""
+        rules = tuple(
+            replace(rule, scorer=partial(ask, rule.spec)) if isinstance(rule.spec, JudgeMetric) else rule
+            for rule in self.rules
+        )
+        return replace(self, rules=rules)
+
     def score(self, *, inputs: Fields, gold: Fields, pred: Fields) -> Scored:
-        """Score one example. Raises MetricError when the metric or the gold values are at fault."""
+        """Score one example: the proxies first, the truth only where they reach their threshold; truth that
+        was not asked counts 0. Raises MetricError when the metric or the gold values are at fault.
+        """
         note = self.notes.get(record_id(inputs, outputs=gold), "") if self.notes else ""
-        parts = tuple(rule.part(inputs, gold, pred, note) for rule in self.rules)
+        case = Case(inputs, gold, pred, note)
+        proxies = [rule.part(case) if rule.is_proxy else None for rule in self.rules]
+        reached = _proxy_score(part for part in proxies if part)
+        short = reached < self.proxy_threshold
+        why = f"the proxies came to {reached:.2f}, and it takes {self.proxy_threshold:g}"
+        parts = tuple(
+            part or (rule.unasked(why) if short else rule.part(case))
+            for rule, part in zip(self.rules, proxies, strict=True)
+        )
         weight = math.fsum(part.weight for part in parts)
-        score = math.fsum(part.weight * part.score for part in parts) / weight
+        score = math.fsum(part.weight * (part.score or 0.0) for part in parts) / weight
         return Scored(min(max(score, 0.0), 1.0), "\n".join(part.feedback for part in parts), parts)
+
+
+def _proxy_score(parts: Iterable[Part]) -> float:
+    """The weighted mean of the proxies; those that only decide (weight 0) count alike when all do. 1 when
+    there are none.
+    """
+    scored = [(part.score or 0.0, part.weight) for part in parts]
+    if not scored:
+        return 1.0
+    weight = math.fsum(weight for _, weight in scored)
+    if not weight:
+        return math.fsum(score for score, _ in scored) / len(scored)
+    return math.fsum(score * weight for score, weight in scored) / weight
 
 
 def build_metric(spec: ProgramSpec, folder: Path) -> Metric:
     """The metric of a program whose ``program.toml`` lies in `folder`.
 
-    Raises SpecError for a feedback template or a Python target that does not hold.
+    Raises SpecError for a feedback template, a pattern or a Python target that does not hold.
     """
     rules = tuple(_build_rule(part, folder) for part in spec.metrics)
-    described = [
-        {"spec": rule.spec.model_dump(mode="json"), "file": rule.target.digest if rule.target else None}
-        for rule in rules
-    ]
-    return Metric(rules, digest_json({"version": VERSION, "metrics": described}))
+    described = [{"spec": rule.spec.model_dump(mode="json"), "file": rule.digest or None} for rule in rules]
+    threshold = spec.evaluation.proxy_threshold
+    digest = digest_json({"version": VERSION, "metrics": described, "proxy_threshold": threshold})
+    return Metric(rules, digest, threshold)
 
 
-def _build_rule(spec: MetricSpec, folder: Path) -> _Rule:
-    name = spec.target if spec.kind == "python" else f"{spec.kind}({spec.field})"
-    check_template(spec.feedback, where=f"{folder / 'program.toml'}: metric {name}")
-    if spec.kind == "python":
-        return _Rule(spec, name, None, _check_callable(load_target(spec.target, folder), name))
-    if spec.kind == "numeric":
-        return _Rule(spec, name, partial(compare.numeric, tolerance=spec.tolerance), None)
-    return _Rule(spec, name, _COMPARISONS[spec.kind], None)
-
-
-def _check_callable(target: Target, name: str) -> Target:
-    hint = "write it as `def name(inputs, gold, pred)`, returning a score or (score, feedback)"
-    if inspect.iscoroutinefunction(target.call):
-        raise SpecError(f"{target.path}: metric {name} is async", hint=hint)
+def _build_rule(spec: AnyMetricSpec, folder: Path) -> Rule:
+    name = spec.target if isinstance(spec, PythonMetric) else spec.kind
+    name = f"{name}({spec.field_name})" if spec.field_name and name == spec.kind else name
+    where = f"{folder / 'program.toml'}: metric {name}"
+    check_template(spec.feedback, where=where)
+    if isinstance(spec, PythonMetric):
+        target = load_target(spec.target, folder)
+        return Rule(spec, name, python_scorer(target, name), target.digest)
     try:
-        inspect.signature(target.call).bind({}, {}, {})
-    except TypeError as error:
-        raise SpecError(f"{target.path}: metric {name} cannot be called: {error}", hint=hint) from error
-    return target
-
-
-def _check_returned(returned: Any, who: str) -> _Judged:
-    score, feedback = returned, ""
-    if isinstance(returned, tuple):
-        if len(returned) != 2 or not isinstance(returned[1], str):
-            raise MetricError(
-                f"{who} returned {returned!r}", hint="return a score, or (score, feedback text)"
-            )
-        score, feedback = returned
-    if not isinstance(score, numbers.Real):
-        raise MetricError(
-            f"{who} returned a {type(score).__name__} as its score", hint="a score is a number in 0 … 1"
-        )
-    value = float(score)
-    # Sums of weights may miss 0 or 1 by a rounding error; anything further out is a mistake.
-    if not -_ROUNDING <= value <= 1 + _ROUNDING:
-        raise MetricError(f"{who} returned the score {value!r}", hint="a score is a number in 0 … 1")
-    return _Judged(min(max(value, 0.0), 1.0), feedback)
-
-
-def check_template(template: str, *, where: str) -> None:
-    """Raise SpecError unless `template` holds only plain `PLACEHOLDERS`.
-
-    Attributes, indices, conversions and format specs are refused: values come from sessions and
-    models, and a template must not reach into them.
-    """
-    hint = f"use {', '.join(f'{{{name}}}' for name in PLACEHOLDERS)}; write {{{{ and }}}} for braces"
-    try:
-        pieces = list(string.Formatter().parse(template))
+        return Rule(spec, name, _scorer(spec))
     except ValueError as error:
-        raise SpecError(f"{where}: feedback: {error}", hint=hint) from error
-    for _text, name, form, conversion in pieces:
-        if name is not None and (name not in PLACEHOLDERS or form or conversion):
-            raise SpecError(f"{where}: feedback: `{{{name}}}` cannot be filled in", hint=hint)
+        raise SpecError(f"{where}: {error}", hint="correct it in the program's spec") from error
 
 
-def fill(template: str, values: Mapping[str, str]) -> str:
-    """`template` with its placeholders replaced, once: braces inside values stay as they are."""
-    pieces = string.Formatter().parse(template)
-    return "".join(text + (values[name] if name is not None else "") for text, name, _form, _conv in pieces)
+def _scorer(spec: AnyMetricSpec) -> Scorer:
+    match spec:
+        case ComparisonMetric():
+            return _comparison(spec.field, _COMPARISONS[spec.kind])
+        case NumericMetric():
+            return _comparison(spec.field, partial(compare.numeric, tolerance=spec.tolerance))
+        case FormatMetric():
+            return format_scorer(spec)
+        case KeywordsMetric():
+            return keywords_scorer(spec)
+        case LengthMetric():
+            return length_scorer(spec)
+        case SyntaxMetric():
+            return syntax_scorer(spec)
+        case JudgeMetric():
+            return _no_judge
+    raise AssertionError(spec.kind)
 
 
-def _quote(value: Any) -> str:
-    text = compare.as_text(value)
-    return text if len(text) <= MAX_VALUE else text[: MAX_VALUE - 1] + "…"
+def _no_judge(_case: Case) -> Judged:
+    raise MetricError("a judge was asked where there is no lane to ask it on")
 
 
-def _default_template(spec: MetricSpec) -> str:
-    if spec.kind == "python":
-        return "The answer falls short."
-    wanted = {
-        "contains": "should contain {gold}",
-        "numeric": "should be {gold}" + (f" (give or take {spec.tolerance:g})" if spec.tolerance else ""),
-    }
-    return f"`{{field}}` {wanted.get(spec.kind, 'should be {gold}')}, but is {{pred}}."
+def _comparison(name: str, same: compare.Comparison) -> Scorer:
+    return lambda case: Judged(same(case.gold[name], case.pred[name]))

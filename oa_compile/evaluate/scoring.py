@@ -53,7 +53,15 @@ def _score_one(
         if fault is None:
             return ExampleScore(example=record.id, score=0.0)
         return ExampleScore(example=record.id, score=None, fault=fault.kind)
-    return ExampleScore(example=record.id, score=score(example, prediction).score)
+    try:
+        return ExampleScore(example=record.id, score=score(example, prediction).score)
+    except LaneFault as fault:
+        return ExampleScore(example=record.id, score=None, fault=fault.kind)
+
+
+def pass_on(fault: LaneFault) -> bool:
+    """For `score_function`: a judge's fault is raised as what it is, for `score_program` to take."""
+    raise fault
 
 
 def fault_in(error: BaseException) -> LaneFault | None:

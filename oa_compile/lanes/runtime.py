@@ -63,8 +63,7 @@ def lane_names(config: Config, stages: Iterable[Stage]) -> list[str]:
     names: dict[str, None] = {}
     for stage in stages:
         spec = stage_of(config, stage)
-        names[spec.task] = None
-        names[spec.proposer or spec.task] = None
+        names |= dict.fromkeys(spec.lane(role) for role in ("task", "proposer", "judge"))
     return list(names)
 
 
@@ -207,8 +206,7 @@ class Runtime:
 
     def lm(self, stage: Stage, role: Role) -> RunLM:
         """The LM of a role in a stage."""
-        spec = stage_of(self.config, stage)
-        name = spec.task if role == "task" else spec.proposer or spec.task
+        name = stage_of(self.config, stage).lane(role)
         engine = Engine(self.calls, self.lanes[name], stage=stage, role=role)
         return RunLM(engine, name=f"{name}-{role}", spec=self.config.lanes[name])
 

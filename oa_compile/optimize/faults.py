@@ -17,9 +17,7 @@ from dspy.utils.callback import BaseCallback
 from oa_compile.errors import LaneError
 from oa_compile.evaluate.scoring import fault_in
 from oa_compile.events import ExampleScore
-
-_run: ContextVar[str] = ContextVar("oa_compile_program_run", default="")
-"""DSPy's id of the program run that this thread is in."""
+from oa_compile.lanes.lane import LaneFault
 
 
 @dataclass(slots=True)
@@ -37,6 +35,10 @@ class Watched:
         return next((kind for other, kind in self.faults if other == inputs), "")
 
 
+_run: ContextVar[tuple[Watched, dict[str, Any]] | None] = ContextVar("oa_compile_program_run", default=None)
+"""The evaluation and the inputs of the example that this thread ran last, or is running."""
+
+
 class FaultWatch(BaseCallback):  # type: ignore[misc]
     """Follows each example of an evaluation through its calls.
 
@@ -46,7 +48,6 @@ class FaultWatch(BaseCallback):  # type: ignore[misc]
 
     def __init__(self) -> None:
         self._open: list[Watched] = []
-        self._running: dict[str, tuple[Watched, dict[str, Any]]] = {}
 
     def begin(self, program: dspy.Module) -> Watched:
         """An evaluation of `program` begins."""
@@ -65,24 +66,28 @@ class FaultWatch(BaseCallback):  # type: ignore[misc]
 
     def on_module_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
         """A module runs: if it is a program under evaluation, this thread is in one of its examples."""
+        del call_id
         for watched in self._open:
             if instance is watched.program:
-                self._running[call_id] = (watched, inputs["kwargs"])
-                _run.set(call_id)
-
-    def on_module_end(self, call_id: str, outputs: Any, exception: BaseException | None = None) -> None:
-        """A module came to its end."""
-        del outputs, exception
-        self._running.pop(call_id, None)
+                _run.set((watched, inputs["kwargs"]))
 
     def on_lm_end(self, call_id: str, outputs: Any, exception: BaseException | None = None) -> None:
         """A call came to its end."""
         del call_id, outputs
         fault = fault_in(exception) if exception is not None else None
-        running = self._running.get(_run.get())
-        if fault is not None and running is not None:
-            watched, inputs = running
-            watched.faults.append((inputs, fault.kind))
+        if fault is not None:
+            self.met(fault)
+
+    def met(self, fault: LaneFault) -> bool:
+        """The example that this thread runs, or has just run and scores, met a fault. False when it is none
+        of an evaluation's.
+        """
+        running = _run.get()
+        if running is None or not any(watched is running[0] for watched in self._open):
+            return False
+        watched, inputs = running
+        watched.faults.append((inputs, fault.kind))
+        return True
 
 
 def neutralise(outputs: Any, rows: list[ExampleScore]) -> None:

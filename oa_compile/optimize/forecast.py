@@ -29,6 +29,9 @@ EMBEDDED_PREFILL = 200.0
 EMBEDDED_DECODE = 70.0
 """Tokens a second of a 135M model on one core; the shared prefix of a candidate is read once."""
 
+JUDGE_BYTES = 900
+"""What a judge is told beside the rubric, the task and the answers."""
+
 REMOTE_SECONDS = 1.5
 """One call to a hosted model."""
 
@@ -64,7 +67,7 @@ def forecast(plan: Plan, *, lanes: dict[str, Lane]) -> list[ForecastLine]:
     lines: list[ForecastLine] = []
     used = _Used(caps_of(config))
     for phase in _phases(plan):
-        name = stage.task if phase.role == "task" else stage.proposer or stage.task
+        name = stage.lane(phase.role)
         spec, lane = config.lanes[name], lanes[name]
         request = _mean_request(plan, phase, spec)
         tokens_in = math.ceil(prompt_bytes(request) / BYTES_PER_TOKEN)
@@ -88,10 +91,25 @@ def forecast(plan: Plan, *, lanes: dict[str, Lane]) -> list[ForecastLine]:
 
 def _phases(plan: Plan) -> list[PhaseEstimate]:
     """The optimizer's phases, after the probe of its proposer."""
-    phases = plan.optimizer.forecast(plan.settings, sizes=plan.sizes)
+    phases = [
+        each
+        for phase in plan.optimizer.forecast(plan.settings, sizes=plan.sizes)
+        for each in (phase, *_judging(plan, phase))
+    ]
     if plan.inputs.config.optimizer.preflight and plan.optimizer.proposes(plan.settings):
         phases.insert(0, PhaseEstimate("preflight", "proposer", 1, 1))
     return phases
+
+
+def _judging(plan: Plan, phase: PhaseEstimate) -> list[PhaseEstimate]:
+    """Judges see every answer of a program, where no proxy keeps it from them."""
+    if phase.role != "task" or not plan.metric.judges:
+        return []
+
+    def judged(calls: int) -> int:
+        return math.ceil(calls / plan.sizes.calls_per_example) * plan.metric.judges
+
+    return [PhaseEstimate(phase.phase, "judge", judged(phase.calls), judged(phase.at_most))]
 
 
 def _scopes(spec: LaneSpec, name: str) -> tuple[str, ...]:
@@ -136,6 +154,10 @@ def _mean_request(plan: Plan, phase: PhaseEstimate, spec: LaneSpec) -> ChatReque
         return ChatRequest((ChatMessage("user", "x" * PROPOSAL_BYTES),), max_tokens=spec.max_tokens)
     by_size = sorted(plan.trainset, key=lambda example: len(str(example.toDict())))
     middle = by_size[len(by_size) // 2]
+    if phase.role == "judge":
+        rubrics = max(len(rule.rubric) for rule in plan.inputs.program.spec.judges)
+        size = JUDGE_BYTES + rubrics + len(str(middle.toDict())) + len(str(middle.labels().toDict()))
+        return ChatRequest((ChatMessage("user", "x" * size),), max_tokens=spec.max_tokens)
     demos = [dict(middle.toDict())] * round(phase.demos)
     adapter = adapter_for(spec.adapter)
     rendered: list[tuple[ChatMessage, ...]] = []
@@ -150,6 +172,8 @@ def _mean_request(plan: Plan, phase: PhaseEstimate, spec: LaneSpec) -> ChatReque
 def _answer_tokens(plan: Plan, phase: PhaseEstimate, spec: LaneSpec) -> int:
     if phase.role == "proposer":
         return min(spec.max_tokens, 200)
+    if phase.role == "judge":
+        return min(spec.max_tokens, 60)
     texts = [len(str(example.labels().toDict())) for example in plan.trainset]
     return min(spec.max_tokens, math.ceil(sum(texts) / len(texts) / BYTES_PER_TOKEN) + 4)
 

@@ -49,7 +49,9 @@ class Plan:
         stage = stage_of(self.inputs.config, "compile")
         names = [stage.task]
         if self.optimizer.proposes(self.settings):
-            names.append(stage.proposer or stage.task)
+            names.append(stage.lane("proposer"))
+        if self.metric.judges:
+            names.append(stage.lane("judge"))
         return list(dict.fromkeys(names))
 
     @property

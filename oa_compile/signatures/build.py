@@ -13,6 +13,7 @@ from typing import Any, Literal
 import dspy
 
 from oa_compile.errors import SpecError, UsageError
+from oa_compile.spec.metrics import PythonMetric
 from oa_compile.spec.program import FieldSpec, ProgramSpec, SignatureSpec
 from oa_compile.spec.target import Target, load_target
 
@@ -80,5 +81,8 @@ def _made(target: Target) -> Any:
 
 def python_files(spec: ProgramSpec) -> tuple[str, ...]:
     """Names of the Python files a spec runs, relative to its folder."""
-    targets = [spec.module.target, *(metric.target for metric in spec.metrics)]
+    targets = [
+        spec.module.target,
+        *(metric.target for metric in spec.metrics if isinstance(metric, PythonMetric)),
+    ]
     return tuple(sorted({target.partition(":")[0] for target in targets if target}))

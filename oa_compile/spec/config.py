@@ -30,7 +30,14 @@ class StageSpec(SpecModel):
     task: str
     proposer: str = ""
     """Lane that writes instructions; the task lane when left out."""
+    judge: str = ""
+    """Lane that scores answers for metrics of kind ``judge``; the task lane when left out."""
     budget: BudgetSpec = BudgetSpec()
+
+    def lane(self, role: Literal["task", "proposer", "judge"]) -> str:
+        """Name of the lane that plays `role`."""
+        named = {"task": self.task, "proposer": self.proposer, "judge": self.judge}
+        return named[role] or self.task
 
 
 class WalletSpec(SpecModel):
@@ -126,7 +133,8 @@ class Config(SpecModel):
     @model_validator(mode="after")
     def _lanes_exist(self) -> Self:
         for name, stage in self.stages.items():
-            for role, lane in (("task", stage.task), ("proposer", stage.proposer)):
+            roles = (("task", stage.task), ("proposer", stage.proposer), ("judge", stage.judge))
+            for role, lane in roles:
                 if lane and lane not in self.lanes:
                     raise MisfitError(
                         f"stage `{name}` names the {role} lane `{lane}`, which is not under [lanes]",

@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 
 from oa_compile.spec.base import Identifier, MisfitError, Slug, SpecModel
 from oa_compile.spec.extract import ExtractSpec
+from oa_compile.spec.metrics import AnyMetricSpec, EvaluationSpec, JudgeMetric
 
 FieldType = Literal["str", "int", "float", "bool", "enum", "list[str]", "list[int]", "list[float]"]
 
@@ -84,33 +85,6 @@ class OptimizeSpec(SpecModel):
     frozen: tuple[Annotated[str, Field(pattern=r"^[\w.\[\]]+$")], ...] = ()
 
 
-class MetricSpec(SpecModel):
-    """One metric. The program's score is the weighted mean of its metrics, each in 0 … 1.
-
-    `feedback` is text for GEPA; ``{gold}``, ``{pred}``, ``{field}``, ``{inputs}`` and ``{note}`` are filled
-    in. A note is what the log says of failed tries, where [extract] keeps it (failures = "feedback").
-    ``python`` names a callable ``metric.py:name`` (inputs, gold, pred) -> score or (score, feedback).
-    """
-
-    kind: Literal["exact_match", "normalized_match", "set_f1", "numeric", "contains", "python"]
-    field: str = ""
-    weight: float = Field(default=1.0, gt=0)
-    tolerance: float = Field(default=0.0, ge=0)
-    target: str = ""
-    feedback: str = ""
-
-    @model_validator(mode="after")
-    def _names_what_it_reads(self) -> Self:
-        if self.kind == "python":
-            if not self.target:
-                raise MisfitError('a python metric needs `target` ("metric.py:name")', at=("target",))
-        elif not self.field:
-            raise MisfitError(
-                f"the `{self.kind}` metric needs `field`, the output it compares", at=("field",)
-            )
-        return self
-
-
 class SplitSpec(SpecModel):
     """How examples are split. The shares must add up to 1.
 
@@ -143,7 +117,8 @@ class ProgramSpec(SpecModel):
     signature: SignatureSpec | None = None
     module: ModuleSpec = ModuleSpec()
     optimize: OptimizeSpec = OptimizeSpec()
-    metrics: tuple[MetricSpec, ...] = Field(min_length=1)
+    metrics: tuple[AnyMetricSpec, ...] = Field(min_length=1)
+    evaluation: EvaluationSpec = EvaluationSpec()
     extract: ExtractSpec = ExtractSpec()
     splits: SplitSpec = SplitSpec()
 
@@ -154,11 +129,24 @@ class ProgramSpec(SpecModel):
         if self.signature is not None:
             outputs = {field.name for field in self.signature.outputs}
             for number, metric in enumerate(self.metrics):
-                if metric.field and metric.field not in outputs:
-                    raise MisfitError(
-                        f"metric `{metric.kind}` reads `{metric.field}`, which is not an output "
-                        f"({', '.join(sorted(outputs))})",
-                        at=("metrics", number, "field"),
-                        options=outputs,
-                    )
+                read: list[tuple[tuple[str | int, ...], str]] = []
+                if metric.field_name:
+                    read.append((("field",), metric.field_name))
+                if isinstance(metric, JudgeMetric):
+                    read += [(("fields", index), name) for index, name in enumerate(metric.fields)]
+                for where, name in read:
+                    if name not in outputs:
+                        raise MisfitError(
+                            f"metric `{metric.kind}` reads `{name}`, which is not an output "
+                            f"({', '.join(sorted(outputs))})",
+                            at=("metrics", number, *where),
+                            options=outputs,
+                        )
+        if not any(metric.weight for metric in self.metrics):
+            raise MisfitError("some metric needs a `weight` above 0", at=("metrics", 0, "weight"))
         return self
+
+    @property
+    def judges(self) -> tuple[JudgeMetric, ...]:
+        """The metrics that ask a language model."""
+        return tuple(metric for metric in self.metrics if isinstance(metric, JudgeMetric))

@@ -29,8 +29,9 @@ from oa_compile.dataset import SPLITS, Split, load_card, load_unsealed
 from oa_compile.digest import digest_json, short
 from oa_compile.errors import DigestMismatch, Interrupted, OacompileError, StopRun, UsageError
 from oa_compile.evaluate.examples import score_function
+from oa_compile.evaluate.judge import judge_on
 from oa_compile.evaluate.metrics import Metric, build_metric
-from oa_compile.evaluate.scoring import score_program
+from oa_compile.evaluate.scoring import pass_on, score_program
 from oa_compile.events import (
     Candidate,
     Evaluated,
@@ -69,6 +70,12 @@ class Question:
     def lane(self) -> str:
         """Name of the lane that answers."""
         return stage_of(self.config, "validate").task
+
+    @property
+    def lanes(self) -> list[str]:
+        """Names of all lanes it takes: the one that answers, and the judge's."""
+        stage = stage_of(self.config, "validate")
+        return list(dict.fromkeys([stage.task, *([stage.lane("judge")] if self.metric.judges else [])]))
 
 
 def find_artifact(path: Path) -> Path:
@@ -133,7 +140,7 @@ def validation_folder(question: Question, lanes: Mapping[str, Lane]) -> Path:
         question.manifest.digest,
         question.testset.digest,
         question.metric.digest,
-        lanes[question.lane].identity,
+        *(lanes[name].identity for name in question.lanes),
     ]
     name = f"validate-{short(digest_json(asked))}"
     run = RunFolder(question.artifact.parent)
@@ -164,7 +171,7 @@ def validate(
             "metric": question.metric.digest,
             "test": question.testset.digest,
         },
-        lanes={question.lane: lanes[question.lane].identity},
+        lanes={name: lanes[name].identity for name in question.lanes},
         settings=config.model_dump(mode="json"),
         versions=question.manifest.versions,
     )
@@ -260,7 +267,10 @@ class _Scoring:
         apply_state(program, state)
         digest = state_digest(state)
         before = replace(runtime.calls.tally)
-        score = score_function(question.metric, stop=runtime.calls.stop)
+        metric = question.metric
+        if metric.judges:
+            metric = metric.with_judge(judge_on(runtime.lm("validate", "judge")))
+        score = score_function(metric, stop=runtime.calls.stop, on_fault=pass_on)
         with runtime.context(runtime.lm("validate", "task")):
             rows = score_program(
                 program, question.testset.records, score=score, threads=question.config.run.threads

@@ -46,7 +46,7 @@ outputs = [{ name = "label", type = "enumeration", values = ["bug", "docs"] }]
 [[metrics]]
 kind = "exactmatch"
 field = "label"
-weight = 0
+weight = -1
 """
 
 

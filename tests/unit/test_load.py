@@ -94,7 +94,11 @@ def test_windows_line_ends_do_not_move_positions(tmp_path: Path) -> None:
             'field = "lable"',
             Said(Code.INCONSISTENT, 8, 9, "reads `lable`, which is not an output", "did you mean `label`?"),
         ),
-        ('field = "label"', "", Said(Code.INCONSISTENT, 6, 3, "the `exact_match` metric needs `field`", "")),
+        (
+            'field = "label"',
+            "",
+            Said(Code.MISSING_KEY, 6, 3, "`metrics[0]` needs `field`", "add `field = …`"),
+        ),
         (
             '["bug", "feature"]',
             '["bug", "bug"]',
@@ -102,8 +106,13 @@ def test_windows_line_ends_do_not_move_positions(tmp_path: Path) -> None:
         ),
         (
             'field = "label"',
+            'field = "label"\nweight = -1',
+            Said(Code.OUT_OF_RANGE, 9, 10, "`weight` must be at least 0, got -1", ""),
+        ),
+        (
+            'field = "label"',
             'field = "label"\nweight = 0',
-            Said(Code.OUT_OF_RANGE, 9, 10, "`weight` must be above 0, got 0", ""),
+            Said(Code.INCONSISTENT, 9, 10, "some metric needs a `weight` above 0", ""),
         ),
         (
             'field = "label"',
@@ -150,12 +159,12 @@ def test_what_is_wrong_is_said_where_it_stands(tmp_path: Path, before: str, afte
 
 
 def test_all_problems_are_reported_in_order(tmp_path: Path) -> None:
-    text = PROGRAM.replace('"triage"', "3").replace("feild", "x").replace('kind = "', 'sort = "')
+    text = PROGRAM.replace('"triage"', "3").replace('field = "label"', 'x = "label"')
     found = program_problems(tmp_path, text + "weight = -1\n")
     assert [(d.row, d.code) for d in found] == [
         (1, Code.WRONG_TYPE),
         (6, Code.MISSING_KEY),
-        (7, Code.UNKNOWN_KEY),
+        (8, Code.UNKNOWN_KEY),
         (9, Code.OUT_OF_RANGE),
     ]
 

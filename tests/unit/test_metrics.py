@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from oa_compile.dataset import ExampleRecord
 from oa_compile.errors import ExitCode, SpecError
 from oa_compile.evaluate import compare
-from oa_compile.evaluate.metrics import MAX_VALUE, MetricError, build_metric, fill
+from oa_compile.evaluate.feedback import MAX_VALUE, fill
+from oa_compile.evaluate.metrics import MetricError, build_metric
 from oa_compile.spec.program import ProgramSpec
 
 VALUES = st.recursive(
