@@ -8,6 +8,7 @@ Owns the error tree and the exit codes; does not format anything for a terminal.
     ├── BudgetExhausted        3  a cap was reached
     ├── LaneError              4  a lane or a payment failed; resumable
     ├── ExecutorError          4  workers kept dying, or their cluster is gone; doing it again may work
+    ├── SandboxError           4  a sandbox broke: nothing was learnt about the code in it
     ├── StorageError           4  the disk would not take what must be kept; resumable
     ├── DigestMismatch         5  an artifact, bundle or journal is not what it claims
     ├── Divergence             1  a replay asked for a call that was not recorded
@@ -103,6 +104,12 @@ class LaneError(OacompileError):
 
 class ExecutorError(OacompileError):
     """Work could not be finished where it was sent: its workers kept dying, or could not be reached."""
+
+    exit_code = ExitCode.LANE
+
+
+class SandboxError(OacompileError):
+    """A sandbox broke while it was to run a job. Says nothing about the code."""
 
     exit_code = ExitCode.LANE
 

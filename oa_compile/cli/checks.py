@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from oa_compile.cli.check import Check, failed
-from oa_compile.errors import OacompileError, SpecError
+from oa_compile.errors import OacompileError, SpecError, UsageError
 
 if TYPE_CHECKING:
     from oa_compile.spec.config import Config
@@ -150,6 +150,7 @@ def _config(budget: Path | None) -> Iterator[Check]:
         return
     config = loaded.config
     yield Check("config", "ok", str(budget) if budget else "the defaults and what is set around them")
+    yield _sandbox(config)
     used = _lanes_of(config, {"compile", "validate"})
     for name in sorted(used):
         yield from _lane(config, name)
@@ -159,10 +160,20 @@ def _config(budget: Path | None) -> Iterator[Check]:
             yield replace(check, status="warn", found=found) if check.status == "fail" else check
 
 
+def _sandbox(config: Config) -> Check:
+    """Only metrics that run code need it: a machine without one is told, and no less fit for the rest."""
+    from oa_compile.sandbox.choose import sandbox_from
+
+    try:
+        return Check("sandbox", "ok", f"{sandbox_from(config.sandbox).name}, tried")
+    except UsageError as error:
+        return Check("sandbox", "warn", f"{error.message} (command and pytest metrics need one)", error.hint)
+
+
 def _lanes_of(config: Config, stages: Collection[str]) -> set[str]:
     """Names of the lanes that these stages use, where the config has them."""
     named = [stage for name, stage in config.stages.items() if name in stages]
-    return {lane for stage in named for lane in (stage.task, stage.proposer) if lane}
+    return {lane for stage in named for lane in (stage.task, stage.proposer, stage.judge) if lane}
 
 
 def _lane(config: Config, name: str) -> Iterator[Check]:
