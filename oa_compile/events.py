@@ -138,6 +138,15 @@ class Borrowed(Event, frozen=True, omit_defaults=True, kw_only=True, tag="borrow
     msat: int = 0
 
 
+class SandboxRan(Event, frozen=True, omit_defaults=True, kw_only=True, tag="sandbox_ran"):
+    """A metric ran code. `key` is the digest of the job; `record` has the shape of oa.sandbox_run.v1."""
+
+    key: str
+    score: float
+    feedback: str = ""
+    record: dict[str, Any] = {}
+
+
 class Noted(Event, frozen=True, omit_defaults=True, kw_only=True, tag="noted"):
     """Something the user should know: a fitted setting, a skipped step, a budget warning."""
 
@@ -216,6 +225,7 @@ AnyEvent = (
     | Attempt
     | GaveUp
     | Borrowed
+    | SandboxRan
     | Noted
     | ForecastMade
     | PhaseStarted

@@ -24,7 +24,7 @@ from oa_compile.dataset import CARD_NAME, Split, load_card, load_split
 from oa_compile.digest import digest_file
 from oa_compile.errors import UsageError
 from oa_compile.journal import FILE_NAME
-from oa_compile.signatures.build import python_files
+from oa_compile.signatures.build import program_files
 from oa_compile.spec.config import Config
 from oa_compile.spec.load import LoadedProgram, load_program
 
@@ -110,7 +110,7 @@ def create(path: Path, *, program: LoadedProgram, config: Config, dataset: Path)
 
 def copy_program(program: LoadedProgram, target: Path) -> None:
     """A program's spec and the Python it names, into the new folder `target`."""
-    _copy(program.folder, [program.path.name, *python_files(program.spec)], target)
+    _copy(program.folder, [program.path.name, *program_files(program.spec)], target)
 
 
 def dataset_of(folder: RunFolder) -> Path | None:
@@ -159,7 +159,7 @@ def read_inputs(folder: RunFolder) -> Inputs:
     # The testset's digest is on the card: which one it is is known, what is in it is not.
     if (test := load_card(folder.inputs / "dataset").splits.get("test")) is not None:
         digests["test"] = test.digest
-    digests |= {name: digest_file(program.folder / name) for name in python_files(program.spec)}
+    digests |= {name: digest_file(program.folder / name) for name in program_files(program.spec)}
     return Inputs(program, config, train, val, digests)
 
 

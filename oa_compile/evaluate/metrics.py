@@ -14,22 +14,26 @@ from pathlib import Path
 from typing import NamedTuple
 
 from oa_compile.dataset import ExampleRecord, record_id
-from oa_compile.digest import digest_json
+from oa_compile.digest import digest_bytes, digest_json
 from oa_compile.errors import SpecError
 from oa_compile.evaluate import compare
 from oa_compile.evaluate.feedback import check_template
 from oa_compile.evaluate.proxies import format_scorer, keywords_scorer, length_scorer, syntax_scorer
 from oa_compile.evaluate.python_metric import python_scorer
 from oa_compile.evaluate.rules import Case, Fields, Judged, MetricError, Part, Rule, Scorer
+from oa_compile.evaluate.tested import Tester, read_files, tested_scorer
 from oa_compile.spec.metrics import (
     AnyMetricSpec,
+    CommandMetric,
     ComparisonMetric,
     FormatMetric,
     JudgeMetric,
     KeywordsMetric,
     LengthMetric,
     NumericMetric,
+    PytestMetric,
     PythonMetric,
+    SandboxedMetric,
     SyntaxMetric,
 )
 from oa_compile.spec.program import ProgramSpec
@@ -93,6 +97,21 @@ class Metric:
         )
         return replace(self, rules=rules)
 
+    @property
+    def runs_code(self) -> bool:
+        """Whether a part of it needs the sandbox."""
+        return any(isinstance(rule.spec, SandboxedMetric) for rule in self.rules)
+
+    def with_tester(self, test: Tester) -> Metric:
+        """The same metric, whose commands and tests are run by `test`."""
+        rules = tuple(
+            replace(rule, scorer=tested_scorer(rule.spec, test, files=rule.files))
+            if isinstance(rule.spec, CommandMetric | PytestMetric)
+            else rule
+            for rule in self.rules
+        )
+        return replace(self, rules=rules)
+
     def score(self, *, inputs: Fields, gold: Fields, pred: Fields) -> Scored:
         """Score one example: the proxies first, the truth only where they reach their threshold; truth that
         was not asked counts 0. Raises MetricError when the metric or the gold values are at fault.
@@ -145,6 +164,10 @@ def _build_rule(spec: AnyMetricSpec, folder: Path) -> Rule:
     if isinstance(spec, PythonMetric):
         target = load_target(spec.target, folder)
         return Rule(spec, name, python_scorer(target, name), target.digest)
+    if isinstance(spec, CommandMetric | PytestMetric):
+        files = read_files(spec, folder)
+        digest = digest_json({name: digest_bytes(data) for name, data in files.items()})
+        return Rule(spec, name, _no_sandbox, digest, files)
     try:
         return Rule(spec, name, _scorer(spec))
     except ValueError as error:
@@ -172,6 +195,10 @@ def _scorer(spec: AnyMetricSpec) -> Scorer:
 
 def _no_judge(_case: Case) -> Judged:
     raise MetricError("a judge was asked where there is no lane to ask it on")
+
+
+def _no_sandbox(_case: Case) -> Judged:
+    raise MetricError("code was to be run where there is no sandbox")
 
 
 def _comparison(name: str, same: compare.Comparison) -> Scorer:

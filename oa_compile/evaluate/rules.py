@@ -7,7 +7,7 @@ MetricError: a score must never stand for a fault that is not the candidate's.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from oa_compile.errors import UsageError
@@ -53,12 +53,14 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One metric. `digest` is that of the Python file it runs, "" for the built-in kinds."""
+    """One metric. `digest` is that of the files it runs, "" for those that run none."""
 
     spec: AnyMetricSpec
     name: str
     scorer: Scorer
     digest: str = ""
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    """Files of the program's folder that it puts into the sandbox."""
 
     @property
     def is_proxy(self) -> bool:
@@ -76,29 +78,29 @@ class Rule:
         return Part(self.name, None, self.spec.weight, f"{self.name} was not asked: {why}.")
 
     def _judge(self, case: Case) -> Judged:
-        field = self.spec.field_name
-        if field and self.spec.reads_gold and case.gold.get(field) is None:
+        name = self.spec.field_name
+        if name and self.spec.reads_gold and case.gold.get(name) is None:
             raise MetricError(
-                f"metric {self.name}: an example has no gold `{field}`",
+                f"metric {self.name}: an example has no gold `{name}`",
                 hint="extract the dataset again, or point the metric at a field the examples have",
             )
-        if field and case.pred.get(field) is None:
-            return Judged(0.0, f"`{field}` is missing from the answer.")
+        if name and case.pred.get(name) is None:
+            return Judged(0.0, f"`{name}` is missing from the answer.")
         try:
             return self.scorer(case)
         except ValueError as error:
             raise MetricError(f"metric {self.name}: {error}", hint="correct the dataset") from error
 
     def _feedback(self, score: float, case: Case) -> str:
-        field = self.spec.field_name
-        subject = f"`{field}`" if field else f"The answer, by {self.name},"
+        name = self.spec.field_name
+        subject = f"`{name}`" if name else f"The answer, by {self.name},"
         if score >= 1:
             return f"{subject} is right."
         values = {
-            "gold": quote(case.gold.get(field) if field else dict(case.gold)),
-            "pred": quote(case.pred.get(field) if field else dict(case.pred)),
-            "field": field,
-            "inputs": quote("\n".join(f"{name}: {as_text(v)}" for name, v in case.inputs.items())),
+            "gold": quote(case.gold.get(name) if name else dict(case.gold)),
+            "pred": quote(case.pred.get(name) if name else dict(case.pred)),
+            "field": name,
+            "inputs": quote("\n".join(f"{key}: {as_text(v)}" for key, v in case.inputs.items())),
             "note": quote(case.note),
         }
         text = fill(self.spec.feedback or default_template(self.spec), values)
@@ -108,7 +110,7 @@ class Rule:
 def default_template(spec: AnyMetricSpec) -> str:
     """What is said of a wrong answer when the spec does not say it."""
     match spec.kind:
-        case "python" | "judge":
+        case "python" | "judge" | "command" | "pytest":
             return "The answer falls short."
         case "numeric":
             give = f" (give or take {spec.tolerance:g})" if spec.tolerance else ""

@@ -12,7 +12,17 @@ from dataclasses import dataclass
 
 from oa_compile.chat import ChatAnswer, ChatRequest
 from oa_compile.errors import LaneError, StopRun
-from oa_compile.events import Attempt, Borrowed, GaveUp, Noted, PaymentIntended, Reserved, Role, Stage
+from oa_compile.events import (
+    Attempt,
+    Borrowed,
+    GaveUp,
+    Noted,
+    PaymentIntended,
+    Reserved,
+    Role,
+    SandboxRan,
+    Stage,
+)
 from oa_compile.journal import Journal, JournalWriteError
 from oa_compile.lanes.lane import LaneFault, Quote, RequestRefused, Spent
 from oa_compile.lanes.stop import StopSwitch
@@ -158,7 +168,10 @@ class Accounts:
         )
 
     def append(
-        self, event: Reserved | PaymentIntended | Attempt | GaveUp | Borrowed | Noted, *, sync: bool = False
+        self,
+        event: Reserved | PaymentIntended | Attempt | GaveUp | Borrowed | Noted | SandboxRan,
+        *,
+        sync: bool = False,
     ) -> None:
         """Write an event; a journal that takes none ends the run. Raises StopRun."""
         try:

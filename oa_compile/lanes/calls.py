@@ -18,7 +18,7 @@ from oa_compile import held
 from oa_compile.chat import ChatAnswer, ChatRequest
 from oa_compile.digest import PREFIX
 from oa_compile.errors import Interrupted, OacompileError, StopRun
-from oa_compile.events import Attempt, Borrowed, GaveUp, Role, Stage
+from oa_compile.events import Attempt, Borrowed, GaveUp, Role, SandboxRan, Stage
 from oa_compile.journal import Journal
 from oa_compile.lanes.account import Accounts, RunAccount
 from oa_compile.lanes.lane import FATAL, Lane, LaneFault, RequestRefused
@@ -121,6 +121,21 @@ class Calls:
         finally:
             del self._flights[key]
             flight.under_way.release()
+
+    def tested(self, key: str) -> SandboxRan | None:
+        """What a sandboxed job came to before; another run's outcome becomes this one's own."""
+        found = self._recording.tested(key)
+        if found is None and self._borrowed is not None:
+            found = self._borrowed.tested(key)
+            if found is not None:
+                self.file_test(found)
+        return found
+
+    def file_test(self, event: SandboxRan) -> None:
+        """Journal what a sandboxed job came to."""
+        self.accounts.append(event)
+        with self._lock:
+            self._recording.add(event)
 
     def _known(self, key: str) -> Recorded | None:
         """What this run's journal answers; a fault only where it must happen again."""

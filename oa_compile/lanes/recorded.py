@@ -17,7 +17,7 @@ import msgspec
 from oa_compile.chat import ChatAnswer, ChatMessage, ChatRequest
 from oa_compile.digest import short
 from oa_compile.errors import Divergence
-from oa_compile.events import AnyEvent, Attempt, Borrowed, GaveUp, Line
+from oa_compile.events import AnyEvent, Attempt, Borrowed, GaveUp, Line, SandboxRan
 from oa_compile.lanes.lane import Account, FaultKind, LaneFault, Quote, RequestRefused
 
 _CLOSE = 16
@@ -58,6 +58,7 @@ class Recording:
     def __init__(self) -> None:
         self._outcomes: dict[str, Recorded] = {}
         self._requests: dict[str, ChatRequest] = {}
+        self._tests: dict[str, SandboxRan] = {}
         self._messages: dict[ChatMessage, ChatMessage] = {}
 
     def __len__(self) -> int:
@@ -66,6 +67,10 @@ class Recording:
     def get(self, key: str) -> Recorded | None:
         """What `key` came to, None if it never came to an end."""
         return self._outcomes.get(key)
+
+    def tested(self, key: str) -> SandboxRan | None:
+        """What the job of that digest came to, None if it never did."""
+        return self._tests.get(key)
 
     def requests(self) -> Iterator[tuple[str, ChatRequest]]:
         """Key and request of every call that was recorded, as of now."""
@@ -86,6 +91,8 @@ class Recording:
                 self._put(event.key, event.request, Recorded(answer=event.answer, msat=event.msat))
             elif event.outcome == "refused":
                 self._put(event.key, event.request, Recorded(message=event.message))
+        elif isinstance(event, SandboxRan):
+            self._tests.setdefault(event.key, event)
 
     def _put(self, key: str, request: ChatRequest | None, outcome: Recorded) -> None:
         if request is not None:

@@ -22,6 +22,7 @@ from oa_compile.events import (
     Noted,
     Role,
     RunStarted,
+    SandboxRan,
     SegmentStarted,
     Stage,
 )
@@ -209,6 +210,14 @@ class Runtime:
         name = stage_of(self.config, stage).lane(role)
         engine = Engine(self.calls, self.lanes[name], stage=stage, role=role)
         return RunLM(engine, name=f"{name}-{role}", spec=self.config.lanes[name])
+
+    def tested(self, key: str) -> SandboxRan | None:
+        """What a sandboxed job came to before, in this run or in the one whose answers it takes."""
+        return self.calls.tested(key)
+
+    def file_test(self, event: SandboxRan) -> None:
+        """Journal what a sandboxed job came to."""
+        self.calls.file_test(event)
 
     def context(self, lm: RunLM, *, callbacks: list[Any] | None = None) -> AbstractContextManager[None]:
         """DSPy's settings for work on this run."""

@@ -23,8 +23,8 @@ from oa_compile.errors import (
     StopRun,
     UsageError,
 )
+from oa_compile.evaluate.equipped import equipped
 from oa_compile.evaluate.examples import score_function
-from oa_compile.evaluate.judge import judge_on
 from oa_compile.events import ForecastMade, Noted, PhaseStarted, RunFinished, RunStarted, RunStatus
 from oa_compile.journal import Listener
 from oa_compile.lanes.lane import Lane
@@ -171,9 +171,7 @@ class _Compile:
         plan, runtime = self.plan, self.runtime
         task = runtime.lm("compile", "task")
         proposer = runtime.lm("compile", "proposer" if plan.optimizer.proposes(plan.settings) else "task")
-        metric = plan.metric
-        if metric.judges:
-            metric = metric.with_judge(judge_on(runtime.lm("compile", "judge")))
+        metric = equipped(plan.metric, runtime, stage="compile")
         score = score_function(metric, stop=runtime.calls.stop, on_fault=self.recorder.faults.met)
         with runtime.context(task, callbacks=[self.recorder, self.recorder.faults]):
             if plan.optimizer.proposes(plan.settings) and plan.inputs.config.optimizer.preflight:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import dspy
 
 from oa_compile.errors import SpecError, UsageError
-from oa_compile.spec.metrics import PythonMetric
+from oa_compile.spec.metrics import PythonMetric, SandboxedMetric
 from oa_compile.spec.program import FieldSpec, ProgramSpec, SignatureSpec
 from oa_compile.spec.target import Target, load_target
 
@@ -79,8 +79,14 @@ def _made(target: Target) -> Any:
         ) from error
 
 
+def program_files(spec: ProgramSpec) -> tuple[str, ...]:
+    """Names of all files beside ``program.toml`` that a spec uses, relative to its folder."""
+    sandboxed = (metric.with_files for metric in spec.metrics if isinstance(metric, SandboxedMetric))
+    return tuple(sorted({*python_files(spec), *(name for names in sandboxed for name in names)}))
+
+
 def python_files(spec: ProgramSpec) -> tuple[str, ...]:
-    """Names of the Python files a spec runs, relative to its folder."""
+    """Names of the Python files a spec runs outside of a sandbox, relative to its folder."""
     targets = [
         spec.module.target,
         *(metric.target for metric in spec.metrics if isinstance(metric, PythonMetric)),

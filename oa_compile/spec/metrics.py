@@ -149,6 +149,41 @@ class JudgeMetric(MetricBase):
         return _truth_only(tier)
 
 
+class SandboxedMetric(MetricBase):
+    """Runs an answer's code in the sandbox.
+
+    `files` puts outputs at paths in its folder (``{"solution.py" = "code"}``), `with_files` files of the
+    program's folder under their own names, and `gold_files` the example's own outputs, which the answer's
+    code can then read.
+    """
+
+    files: dict[str, str] = Field(min_length=1)
+    with_files: tuple[str, ...] = ()
+    gold_files: dict[str, str] = Field(default_factory=dict)
+
+    @field_validator("tier")
+    @classmethod
+    def _is_not_free(cls, tier: Tier | None) -> Tier | None:
+        return _truth_only(tier)
+
+
+class CommandMetric(SandboxedMetric):
+    """Whether a command ends with 0 (score = "exit"), or the number in 0 … 1 that it prints last
+    (score = "stdout").
+    """
+
+    kind: Literal["command"]
+    argv: tuple[str, ...] = Field(min_length=1)
+    score: Literal["exit", "stdout"] = "exit"
+
+
+class PytestMetric(SandboxedMetric):
+    """The share of tests that pass. `tests` are those that are run: all ``test_*.py`` files when left out."""
+
+    kind: Literal["pytest"]
+    tests: tuple[str, ...] = ()
+
+
 def _truth_only(tier: Tier | None) -> Tier | None:
     if tier == "proxy":
         raise ValueError("not possible: a proxy is free, and this metric costs calls or time")
@@ -163,7 +198,9 @@ AnyMetricSpec = Annotated[
     | LengthMetric
     | SyntaxMetric
     | PythonMetric
-    | JudgeMetric,
+    | JudgeMetric
+    | CommandMetric
+    | PytestMetric,
     Field(discriminator="kind"),
 ]
 

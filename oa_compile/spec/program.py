@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from oa_compile.spec.base import Identifier, MisfitError, Slug, SpecModel
 from oa_compile.spec.extract import ExtractSpec
-from oa_compile.spec.metrics import AnyMetricSpec, EvaluationSpec, JudgeMetric
+from oa_compile.spec.metrics import AnyMetricSpec, EvaluationSpec, JudgeMetric, SandboxedMetric
 
 FieldType = Literal["str", "int", "float", "bool", "enum", "list[str]", "list[int]", "list[float]"]
 
@@ -134,6 +134,8 @@ class ProgramSpec(SpecModel):
                     read.append((("field",), metric.field_name))
                 if isinstance(metric, JudgeMetric):
                     read += [(("fields", index), name) for index, name in enumerate(metric.fields)]
+                if isinstance(metric, SandboxedMetric):
+                    read += [(("files", path), name) for path, name in metric.files.items()]
                 for where, name in read:
                     if name not in outputs:
                         raise MisfitError(

@@ -28,8 +28,8 @@ from oa_compile.chat import ChatRequest
 from oa_compile.dataset import SPLITS, Split, load_card, load_unsealed
 from oa_compile.digest import digest_json, short
 from oa_compile.errors import DigestMismatch, Interrupted, OacompileError, StopRun, UsageError
+from oa_compile.evaluate.equipped import equipped
 from oa_compile.evaluate.examples import score_function
-from oa_compile.evaluate.judge import judge_on
 from oa_compile.evaluate.metrics import Metric, build_metric
 from oa_compile.evaluate.scoring import pass_on, score_program
 from oa_compile.events import (
@@ -267,9 +267,7 @@ class _Scoring:
         apply_state(program, state)
         digest = state_digest(state)
         before = replace(runtime.calls.tally)
-        metric = question.metric
-        if metric.judges:
-            metric = metric.with_judge(judge_on(runtime.lm("validate", "judge")))
+        metric = equipped(question.metric, runtime, stage="validate")
         score = score_function(metric, stop=runtime.calls.stop, on_fault=pass_on)
         with runtime.context(runtime.lm("validate", "task")):
             rows = score_program(
