@@ -50,12 +50,15 @@ class Usage(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 class ChatAnswer(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """A completed answer. `model` is what the lane says answered."""
+    """A completed answer. `model` is what the lane says answered; `by` is who, where a lane has many
+    providers to ask (a public key).
+    """
 
     text: str
     usage: Usage = Usage()
     finish_reason: FinishReason = "stop"
     model: str = ""
+    by: str = ""
 
 
 def prompt_bytes(request: ChatRequest) -> int:

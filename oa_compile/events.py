@@ -184,6 +184,39 @@ class ExampleScore(msgspec.Struct, frozen=True, omit_defaults=True):
     fault: str = ""
 
 
+class Ballot(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One answer among several to the same example. `by` is a provider's public key, or names the sample;
+    `answer` is its digest. One with a `fault` is no vote.
+    """
+
+    by: str
+    answer: str = ""
+    preview: str = ""
+    agrees: bool = False
+    fault: str = ""
+    msat: int = 0
+
+
+class Polled(Event, frozen=True, omit_defaults=True, kw_only=True, tag="polled"):
+    """How several answers to one example became one. `ordinal` is the evaluation's.
+
+    `way` is ``agreed``, ``verified`` (the verify stage decided, in `verify_msat`) or ``unresolved`` (it could
+    not). `calls` and `msat` are those of one run of the program, all votes took `votes_msat`, and the verify
+    lane alone would have taken `alone_msat` (-1: nobody can tell).
+    """
+
+    ordinal: int
+    example: str
+    way: Literal["agreed", "verified", "unresolved"]
+    ballots: list[Ballot] = []
+    note: str = ""
+    calls: int = 0
+    msat: int = 0
+    votes_msat: int = 0
+    verify_msat: int = 0
+    alone_msat: int = 0
+
+
 class Evaluated(Event, frozen=True, omit_defaults=True, kw_only=True, tag="evaluated"):
     """A candidate was scored on `scope` of a split. `score` is the mean over answered examples."""
 
@@ -230,6 +263,7 @@ AnyEvent = (
     | ForecastMade
     | PhaseStarted
     | Candidate
+    | Polled
     | Evaluated
     | Decided
     | RunFinished

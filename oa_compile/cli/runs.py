@@ -73,10 +73,11 @@ def _compiles(run: Path) -> bool:
 
 @contextlib.contextmanager
 def open_lanes(
-    config: Config, names: Iterable[str], *, screen: Output, run: Path
+    config: Config, names: Iterable[str], *, screen: Output, run: Path, optional: Iterable[str] = ()
 ) -> Iterator[dict[str, Lane]]:
-    """The lanes of those names, closed at the end; fetching weights shows a bar. `run` is the folder of the
-    run they work for: what they keep is there, and the runs beside it tell of service providers.
+    """The lanes of those names, and `optional` ones that may be unusable, closed at the end; fetching weights
+    shows a bar. `run` is the folder of the run they work for: what they keep is there, and the runs beside it
+    tell of service providers.
     """
     from oa_compile.lanes.build import build_lanes
 
@@ -84,6 +85,7 @@ def open_lanes(
         lanes = build_lanes(
             config,
             names,
+            optional=optional,
             secrets=secret,
             progress=progress,
             home=run / SWARM,

@@ -43,7 +43,7 @@ def validate(
     when all gates are passed, 1 when one is missed, 4 when it could not be judged.
     """
     from oa_compile.artifact.folder import RunFolder
-    from oa_compile.validate.runner import ask
+    from oa_compile.validate.question import ask
     from oa_compile.validate.runner import validate as judge
 
     screen = output.current()
@@ -52,7 +52,13 @@ def validate(
     loaded, config = _inputs(path, program=program, budget=budget)
     question = ask(path, program=loaded, config=config, dataset=dataset)
     run = question.artifact.parent
-    with open_lanes(config, question.lanes, screen=screen, run=run) as lanes, shown(screen) as display:
+    # Where all answers agree, the verify stage is not asked: it need not be there.
+    wanted = [name for name in question.lanes if name != question.court]
+    court = [question.court] if question.court else []
+    with (
+        open_lanes(config, wanted, screen=screen, run=run, optional=court) as lanes,
+        shown(screen) as display,
+    ):
         validation = judge(question, lanes=lanes, listener=display.update, on_saved=display.count_saved)
     _tell(validation, chosen, screen=screen)
     if chosen == "text" and (bundle := RunFolder(question.artifact.parent).bundle).is_file():
@@ -64,7 +70,7 @@ def _inputs(artifact: Path, *, program: Path | None, budget: Path | None) -> tup
     """Program and config: as told, else as the run that made the artifact had them."""
     from oa_compile.artifact.folder import RunFolder, read_inputs
     from oa_compile.spec.load import load_config, load_program
-    from oa_compile.validate.runner import find_artifact
+    from oa_compile.validate.question import find_artifact
 
     found = find_artifact(artifact)
     run = RunFolder(found.parent)

@@ -14,21 +14,24 @@ from oa_compile.evaluate.examples import ScoreFunction, to_examples
 from oa_compile.events import ExampleScore
 from oa_compile.lanes.lane import LaneFault
 
+Answer = Callable[[ExampleRecord, dspy.Example], Any]
+"""Runs a program on an example. May raise what the program raises, and LaneFault."""
+
 
 def score_program(
-    program: dspy.Module,
+    answer: Answer,
     records: Sequence[ExampleRecord],
     *,
     score: ScoreFunction,
     threads: int,
     on_scored: Callable[[], None] = lambda: None,
 ) -> list[ExampleScore]:
-    """One row a record, in order. A program that raises (an answer that does not parse, a bug of its
+    """One row a record, in order. An answer that raises (an answer that does not parse, a bug of its
     own) scores 0; a lane that gave up leaves the score out. StopRun passes through.
     """
 
     def one(record: ExampleRecord, example: dspy.Example) -> ExampleScore:
-        row = _score_one(program, record, example, score)
+        row = _score_one(answer, record, example, score)
         on_scored()
         return row
 
@@ -44,10 +47,10 @@ def score_program(
 
 
 def _score_one(
-    program: dspy.Module, record: ExampleRecord, example: dspy.Example, score: ScoreFunction
+    answer: Answer, record: ExampleRecord, example: dspy.Example, score: ScoreFunction
 ) -> ExampleScore:
     try:
-        prediction = program(**example.inputs().toDict())
+        prediction = answer(record, example)
     except Exception as error:  # noqa: BLE001 - a program may raise anything; only lanes are excused
         fault = fault_in(error)
         if fault is None:

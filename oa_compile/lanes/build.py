@@ -6,12 +6,13 @@ Owns which spec makes which lane. Reading the environment is the caller's: keys 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from oa_compile import journal
 from oa_compile.errors import UsageError
 from oa_compile.events import RunStarted
+from oa_compile.lanes.closed import ClosedLane
 from oa_compile.lanes.fallback import FallbackLane
 from oa_compile.lanes.lane import Lane
 from oa_compile.lanes.recorded import RecordedLane, recorded_answers
@@ -50,6 +51,10 @@ Records = Callable[[], Mapping[str, ProviderRecord]]
 """What earlier journals say of service providers, read when somebody is about to be asked."""
 
 
+_NO_KEY = "none"
+"""For a lane that is built to be known, and never called."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Means:
     """What lanes are built with, besides their specs."""
@@ -65,11 +70,13 @@ def build_lanes(
     names: Iterable[str],
     *,
     secrets: Secrets,
+    optional: Iterable[str] = (),
     progress: Progress | None = None,
     home: Path | None = None,
     records: Records = dict,
 ) -> dict[str, Lane]:
-    """The lanes of those names, and the members of the fallback lanes among them, by name.
+    """The lanes of those names, and the members of the fallback lanes among them, by name; also those of
+    `optional`, which answer nothing where their key is not there.
 
     `home` is where lanes keep what must outlive the process, each in a folder of its name: the books of a
     swarm of this machine (None: nothing is kept). `records` are of service providers elsewhere. Raises
@@ -86,6 +93,12 @@ def build_lanes(
     try:
         for name in names:
             build(name)
+        for name in optional:
+            try:
+                build(name)
+            except UsageError as error:
+                keyless = replace(means, secrets=lambda _name: _NO_KEY)
+                lanes[name] = ClosedLane(_build(config, name, build, keyless), error)
     except BaseException:
         for lane in lanes.values():
             lane.close()

@@ -137,6 +137,11 @@ class Calls:
         with self._lock:
             self._recording.add(event)
 
+    def worth(self, key: str) -> int:
+        """What the answer to a call cost when it was made, msat."""
+        recorded = self._recording.get(key)
+        return recorded.msat if recorded is not None else 0
+
     def _known(self, key: str) -> Recorded | None:
         """What this run's journal answers; a fault only where it must happen again."""
         recorded = self._recording.get(key)

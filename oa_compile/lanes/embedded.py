@@ -84,6 +84,10 @@ class EmbeddedLane:
         answer = self._answer(reply, opening=grammar.opening if grammar else "")
         return metered.Sent(answer, Spent(self._price_msat, answer.usage.total))
 
+    def estimate(self, usage: Usage, *, calls: int) -> int:  # noqa: ARG002 - a call has one price
+        """What so many calls are billed at, msat."""
+        return calls * self._price_msat
+
     def close(self) -> None:
         """Free all instances; those at work are freed when they are done."""
         self._pool.close()

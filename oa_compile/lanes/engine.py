@@ -19,6 +19,7 @@ from oa_compile.chat import ChatMessage, ChatRequest
 from oa_compile.events import Role, Stage
 from oa_compile.lanes.calls import Calls, call_key
 from oa_compile.lanes.lane import Lane, RequestRefused
+from oa_compile.lanes.rollout import current
 from oa_compile.spec.lanes import LaneSpec
 
 
@@ -55,6 +56,11 @@ class Engine:
         self._occurrences: Counter[str] = Counter()
         self._lock = threading.Lock()
 
+    @property
+    def is_task(self) -> bool:
+        """Whether it answers the program's own calls."""
+        return self._role == "task"
+
     def __deepcopy__(self, memo: dict[int, Any]) -> Engine:
         """Itself: DSPy copies programs, and a copied engine would fork the ledger."""
         return self
@@ -70,6 +76,9 @@ class Engine:
         answer = self._calls.complete(
             chat, lane=self._lane, stage=self._stage, role=self._role, rollout=rollout, sample=sample
         )
+        if (run := current()) is not None and self._role == "task":
+            key = call_key(self._lane.identity, chat, rollout=rollout, sample=sample)
+            run.take(answer, msat=self._calls.worth(key))
         return Response(
             id=None,
             model=answer.model or request.model,
@@ -104,9 +113,15 @@ class RunLM(dspy.LM):  # type: ignore[misc]
             max_tokens=spec.max_tokens,
         )
         self.adapter_name = spec.adapter
+        self._is_task = engine.is_task
 
     def __call__(self, prompt: Any = None, *, messages: Any = None, **kwargs: Any) -> Any:
-        token = _samples.set(_Samples(kwargs.get("rollout_id", self.kwargs.get("rollout_id"))))
+        rollout = kwargs.get("rollout_id", self.kwargs.get("rollout_id"))
+        if (run := current()) is not None and self._is_task:
+            rollout = run.id_of(rollout)
+            if run.temperature is not None:
+                kwargs = {"temperature": run.temperature, **kwargs}
+        token = _samples.set(_Samples(rollout))
         try:
             return super().__call__(prompt, messages=messages, **kwargs)
         finally:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
-from oa_compile.chat import ChatAnswer, ChatRequest
+from oa_compile.chat import ChatAnswer, ChatRequest, Usage
 from oa_compile.errors import LaneError
 from oa_compile.swarm.customer.attempt import Intent
 
@@ -131,6 +131,21 @@ class Lane(Protocol):
 
     def close(self) -> None:
         """Let go of servers, models and sockets. Safe to call twice."""
+
+
+@runtime_checkable
+class AsksMany(Protocol):
+    """A lane whose calls can go to different providers; its answers say `by` whom."""
+
+    asks_many: Literal[True]
+
+
+@runtime_checkable
+class Estimating(Protocol):
+    """A lane that can say what answers of others would have cost on it."""
+
+    def estimate(self, usage: Usage, *, calls: int) -> int:
+        """The price in msat of `calls` answers that used so many tokens together."""
 
 
 @runtime_checkable

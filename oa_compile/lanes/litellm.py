@@ -119,6 +119,15 @@ class LiteLLMLane:
         answer = self._answer(response, request)
         return metered.Sent(*answer)
 
+    def estimate(self, usage: Usage, *, calls: int) -> int:
+        """The price of so many calls of the same size each, nothing cached, in msat."""
+        if not calls:
+            return 0
+        each = self.price.cost(
+            input_tokens=round(usage.input_tokens / calls), output_tokens=round(usage.output_tokens / calls)
+        )
+        return self._rate.to_msat(calls * each)
+
     def close(self) -> None:
         """Nothing is held: litellm keeps its own connections, for all lanes of the process."""
 

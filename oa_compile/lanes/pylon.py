@@ -16,6 +16,7 @@ from oa_compile.chat import ChatAnswer, ChatRequest, prompt_bytes
 from oa_compile.digest import PREFIX
 from oa_compile.errors import LaneError, UsageError
 from oa_compile.lanes.lane import Account, Attempted, Books, LaneFault, Left, Quote, RequestRefused, Spent
+from oa_compile.lanes.rollout import current
 from oa_compile.money import Rate, parse_amount
 from oa_compile.spec.config import WalletSpec
 from oa_compile.spec.lanes import PylonLaneSpec
@@ -53,6 +54,7 @@ class PylonLane:
     """
 
     kind = "pylon"
+    asks_many = True
 
     def __init__(
         self,
@@ -114,6 +116,7 @@ class PylonLane:
             most_tokens=quote.tokens,
             restore=sealed.restore,
             lot=int(account.key[-8:], 16) / _LOT,
+            avoid=rollout.avoid if (rollout := current()) else frozenset(),
         )
         first = _Seat(account.attempt(self.name, quote), quote)
         try:

@@ -25,6 +25,34 @@ class RunSpec(SpecModel):
     """A forecast above this amount asks first on a terminal, and needs --yes elsewhere."""
 
 
+class RedundancySpec(SpecModel):
+    """How many answers to one example are asked for, and how many must agree.
+
+    They come from different service providers on a lane that has several, and are samples of one model
+    elsewhere. ``of = 1`` takes the first answer.
+    """
+
+    of: int = Field(default=1, ge=1, le=15)
+    agree: int = Field(default=1, ge=1, le=15)
+    temperature: float = Field(default=0.7, ge=0, le=2)
+    """Of samples; providers are asked at the lane's own. At 0 one sample says it all."""
+
+    @model_validator(mode="after")
+    def _is_a_majority(self) -> Self:
+        if not self.of / 2 < self.agree <= self.of:
+            raise MisfitError(
+                f"`agree` must be more than half of `of` ({self.of}), and no more than it", at=("agree",)
+            )
+        return self
+
+
+class ConsistencySpec(SpecModel):
+    """Self-consistency: of so many samples of one model, the most frequent answer is taken."""
+
+    samples: int = Field(default=1, ge=1, le=63)
+    temperature: float = Field(default=0.7, gt=0, le=2)
+
+
 class StageSpec(SpecModel):
     """Which lanes a stage uses, and its own caps."""
 
@@ -33,6 +61,10 @@ class StageSpec(SpecModel):
     """Lane that writes instructions; the task lane when left out."""
     judge: str = ""
     """Lane that scores answers for metrics of kind ``judge``; the task lane when left out."""
+    redundancy: RedundancySpec = RedundancySpec()
+    """Of the validate stage: how its answers become one."""
+    consistency: ConsistencySpec = ConsistencySpec()
+    """Of the verify stage: how often it is asked."""
     budget: BudgetSpec = BudgetSpec()
 
     def lane(self, role: Literal["task", "proposer", "judge"]) -> str:
@@ -166,6 +198,12 @@ class Config(SpecModel):
                     f"lane `{label}` is paid on the relays it names, and there is no [wallet] to pay with",
                     at=("lanes", label, "relays"),
                 )
+        redundant = [name for name, stage in self.stages.items() if stage.redundancy.of > 1]
+        if redundant and "verify" not in self.stages:
+            raise MisfitError(
+                "redundancy needs a [stages.verify]: where answers do not agree, it decides",
+                at=("stages", redundant[0], "redundancy"),
+            )
         if "compile" not in self.stages:
             raise MisfitError("a config needs [stages.compile]", at=("stages",))
         return self

@@ -85,6 +85,28 @@ class OptimizeSpec(SpecModel):
     frozen: tuple[Annotated[str, Field(pattern=r"^[\w.\[\]]+$")], ...] = ()
 
 
+class AgreementSpec(SpecModel):
+    """When two answers to one example count as the same.
+
+    ``fields``: by each output's type, text normalised (case, white space, punctuation around words).
+    ``normalized``: all outputs as text. ``similarity``: their likeness, 0 … 1, is at least `threshold`.
+    ``python``: a callable ``agree.py:same`` (one, other) -> bool. ``verifier``: a model on the stage's judge
+    lane says so.
+    """
+
+    kind: Literal["fields", "normalized", "similarity", "python", "verifier"] = "fields"
+    fields: tuple[str, ...] = ()
+    """The outputs that are compared: all of the signature's when left out."""
+    threshold: float = Field(default=0.9, gt=0, le=1)
+    target: str = ""
+
+    @model_validator(mode="after")
+    def _python_has_a_target(self) -> Self:
+        if (self.kind == "python") != bool(self.target):
+            raise MisfitError('`target` ("agree.py:same") goes with kind = "python"', at=("target",))
+        return self
+
+
 class SplitSpec(SpecModel):
     """How examples are split. The shares must add up to 1.
 
@@ -119,6 +141,7 @@ class ProgramSpec(SpecModel):
     optimize: OptimizeSpec = OptimizeSpec()
     metrics: tuple[AnyMetricSpec, ...] = Field(min_length=1)
     evaluation: EvaluationSpec = EvaluationSpec()
+    agreement: AgreementSpec = AgreementSpec()
     extract: ExtractSpec = ExtractSpec()
     splits: SplitSpec = SplitSpec()
 
@@ -144,6 +167,13 @@ class ProgramSpec(SpecModel):
                             at=("metrics", number, *where),
                             options=outputs,
                         )
+            for number, name in enumerate(self.agreement.fields):
+                if name not in outputs:
+                    raise MisfitError(
+                        f"agreement is over `{name}`, which is not an output ({', '.join(sorted(outputs))})",
+                        at=("agreement", "fields", number),
+                        options=outputs,
+                    )
         if not any(metric.weight for metric in self.metrics):
             raise MisfitError("some metric needs a `weight` above 0", at=("metrics", 0, "weight"))
         return self

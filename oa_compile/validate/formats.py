@@ -18,6 +18,7 @@ from oa_compile.money import format_msat, format_usd
 from oa_compile.validate import words
 from oa_compile.validate.evidence import Cost, Row
 from oa_compile.validate.gates import GateResult
+from oa_compile.validate.poll_formats import poll_lines, polls_json
 from oa_compile.validate.verdict import Score, Validation
 
 SCHEMA_VERSION = 1
@@ -89,6 +90,7 @@ def text(validation: Validation) -> list[str]:
     ):
         if rows:
             lines.append(f"  {label} ({len(rows)}): {_listed([short(row.example) for row in rows])}")
+    lines += [f"  {line}" for line in poll_lines(validation.polls)]
     lines.append(f"  cost: {cost_line(validation)}")
     return [printable(line) for line in lines]
 
@@ -136,6 +138,7 @@ def as_json(validation: Validation, *, where: Locations | None = None) -> dict[s
             "artifact": _cost_json(evidence.artifact_cost, validation),
             "spent": _cost_json(evidence.spent, validation),
         },
+        "redundancy": polls_json(validation.polls) if validation.polls else None,
         "examples": [
             {"id": row.example, "before": row.before, "after": row.after} for row in evidence.counted
         ],

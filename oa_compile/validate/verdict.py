@@ -16,6 +16,7 @@ from oa_compile.spec.config import GateSpec
 from oa_compile.validate import words
 from oa_compile.validate.evidence import Evidence
 from oa_compile.validate.gates import GateResult, apply_gates
+from oa_compile.validate.polls import Polls
 
 Outcome = Literal["passed", "missed", "not judged"]
 
@@ -54,6 +55,8 @@ class Validation:
     alpha: float
     gates: tuple[GateResult, ...]
     unjudged: str = ""
+    polls: Polls | None = None
+    """How the answers came about, where there were several to each example."""
 
     @property
     def n(self) -> int:
@@ -113,7 +116,12 @@ class Validation:
 
 
 def judge(
-    evidence: Evidence, *, subject: Subject, gates: GateSpec, max_fault_share: float = 0.1
+    evidence: Evidence,
+    *,
+    subject: Subject,
+    gates: GateSpec,
+    max_fault_share: float = 0.1,
+    polls: Polls | None = None,
 ) -> Validation:
     """Judge an artifact. When faults left out more than `max_fault_share` of the testset, or all of it,
     the run is not judged: the answer would be about the lanes. Raises UsageError for an empty testset.
@@ -140,6 +148,7 @@ def judge(
         alpha=gates.alpha,
         gates=() if unjudged else apply_gates(gates, evidence),
         unjudged=unjudged,
+        polls=polls,
     )
 
 

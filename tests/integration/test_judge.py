@@ -19,7 +19,8 @@ from oa_compile.lanes.metered import Sent
 from oa_compile.optimize.driver import Outcome, run_compile
 from oa_compile.replay.player import replay
 from oa_compile.spec.lanes import EmbeddedLaneSpec
-from oa_compile.validate.runner import ask, validate
+from oa_compile.validate.question import ask
+from oa_compile.validate.runner import validate
 from tests.support.world import COLOURS, RuleLane, make_config, new_run, plan_of
 
 JUDGED = """

@@ -14,7 +14,8 @@ from oa_compile.events import AnyEvent, Attempt, RunFinished
 from oa_compile.journal import events, read
 from oa_compile.lanes.lane import Books, Payer, Quote, Spent
 from oa_compile.swarm.customer.attempt import Intent
-from oa_compile.validate.runner import Question, ask, validate, validation_folder
+from oa_compile.validate.question import Question, ask, validation_folder
+from oa_compile.validate.runner import validate
 from tests.support.world import RuleLane, make_config, new_run, run
 
 FEE = 7

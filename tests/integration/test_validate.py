@@ -21,7 +21,8 @@ from oa_compile.journal import read
 from oa_compile.lanes.lane import LaneFault
 from oa_compile.spec.config import Config
 from oa_compile.spec.load import load_program
-from oa_compile.validate.runner import Question, ask, validate, validation_folder
+from oa_compile.validate.question import Question, ask, validation_folder
+from oa_compile.validate.runner import validate
 from oa_compile.validate.verdict import Validation
 from tests.support.cli import python
 from tests.support.world import RuleLane, make_config, make_dataset, make_program, new_run, run

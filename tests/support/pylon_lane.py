@@ -51,6 +51,10 @@ class PylonWorld:
 
     folder: Path
     answer: Callable[[ChatRequest, str], ChatAnswer] = instant
+    answer_of: Callable[[int], Callable[[ChatRequest, str], ChatAnswer]] | None = None
+    """What each provider answers, by its number; all of them `answer` when left out."""
+    price_of: Callable[[int], int] | None = None
+    """What each asks; all of them `price` when left out."""
     count: int = 2
     price: int = PRICE
     order: Literal["result-first", "pay-first"] = "result-first"
@@ -70,22 +74,23 @@ class PylonWorld:
         self.ledger = Ledger(self.folder, {"customer": self.funds, **dict.fromkeys(names, 0)})
         self.server = LedgerServer(self.ledger, self.folder)
         await self.server.start()
-        for name in names:
-            await self._serve(name)
+        for number, name in enumerate(names):
+            answer = self.answer if self.answer_of is None else self.answer_of(number)
+            await self._serve(name, answer, self.price if self.price_of is None else self.price_of(number))
 
-    async def _serve(self, name: str) -> None:
+    async def _serve(self, name: str, answer: Callable[[ChatRequest, str], ChatAnswer], price: int) -> None:
         keys = Keys.generate()
         relays = Relays([self.relay.url], keys=keys)
         await relays.open()
         till = ClnTill(self.server.rpc_path(name))
         await till.open()
         terms = Terms(
-            price_msat=self.price, order=self.order, network="regtest", tab_limit_msat=self.tab_limit_msat
+            price_msat=price, order=self.order, network="regtest", tab_limit_msat=self.tab_limit_msat
         )
         provider = Provider(
             keys,
             relays,
-            answer=self.answer,
+            answer=answer,
             terms=terms,
             till=till,
             tabs=Tabs(self.folder / f"{name}.tabs.jsonl"),

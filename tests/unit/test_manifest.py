@@ -361,7 +361,8 @@ from pathlib import Path
 from tests.support.world import make_config, make_dataset, make_program, new_run, plan_of, run, RuleLane
 from oa_compile.artifact.folder import dataset_of, read_inputs
 from oa_compile.replay.player import replay
-from oa_compile.validate.runner import ask, validate
+from oa_compile.validate.question import ask
+from oa_compile.validate.runner import validate
 import oa_compile.optimize.copro, oa_compile.optimize.gepa, oa_compile.optimize.miprov2
 import pickle, _pickle, cloudpickle
 

@@ -12,7 +12,7 @@ import math
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -163,33 +163,35 @@ class Customer:
         self,
         *,
         without: Sequence[str] = (),
+        never: Collection[str] = (),
         operators: Sequence[str] = (),
         witness: bool = False,
         until: float = math.inf,
     ) -> Offer | None:
         """The provider to be asked next; waits while all who may be asked have their hands full. None if
-        nobody is left. A provider in `without` is asked again only where there is no other; a `witness`
-        is drawn by lot. Waits no longer than `until`, on the loop's clock.
+        nobody is left. A provider in `without` is asked again only where there is no other, one in `never`
+        not even there; a `witness` is drawn by lot. Waits no longer than `until`, on the loop's clock.
         """
         until = min(until, self.loop_time() + self.terms.deadline)
         while True:
-            offer, again = self._choice(without, operators, witness=witness)
+            offer, again = self._choice(without, never, operators, witness=witness)
             now = self.loop_time()
             if offer is not None or again is None or now >= until:
                 return offer
             await self.change(min(again, until) - now)
 
     def _choice(
-        self, without: Sequence[str], operators: Sequence[str], *, witness: bool
+        self, tried: Sequence[str], never: Collection[str], operators: Sequence[str], *, witness: bool
     ) -> tuple[Offer | None, float | None]:
         """Who is asked now, and when to look again if nobody is (None: waiting does not help)."""
         now, model = self.loop_time(), self.terms.model
+        without: Collection[str] = [*tried, *never]
         offer = self.market.choose(
             now=now, model=model, without=without, other_operators_than=operators, witness=witness
         )
-        if offer is None and without and not operators:
-            offer = self.market.choose(now=now, model=model)
-            without = ()
+        if offer is None and tried and not operators:
+            offer = self.market.choose(now=now, model=model, without=never)
+            without = never
         if offer is not None:
             return offer, None
         outlook = self.market.outlook(now=now, model=model, without=without, other_operators_than=operators)

@@ -26,7 +26,7 @@ class Asked:
     """One call. `more` reserves a further attempt, `spare` does so only where there is room at once; both
     block, and raise BudgetExhausted. `restore` puts back into an answer what the policy had replaced;
     `most_tokens` is what an answer can have used, whatever it says; `lot` is a number in 0 … 1 drawn from
-    the call's key, which decides about its audit.
+    the call's key, which decides about its audit. Providers in `avoid` are not asked, come what may.
     """
 
     request: ChatRequest
@@ -35,6 +35,7 @@ class Asked:
     most_tokens: int
     restore: Callable[[str], str] = field(default=lambda text: text)
     lot: float = 1.0
+    avoid: frozenset[str] = frozenset()
 
 
 class _Open(NamedTuple):
@@ -98,7 +99,11 @@ class Errand:
 
     async def _begin(self, attempt: Attempt, why: Why, *, beside: tuple[str, ...] = ()) -> _Open | None:
         offer = await self._customer.choose(
-            without=self._tried, operators=beside, witness=bool(beside), until=self._until
+            without=self._tried,
+            never=self._asked.avoid,
+            operators=beside,
+            witness=bool(beside),
+            until=self._until,
         )
         return None if offer is None else self._send(offer, attempt, why)
 
@@ -143,7 +148,7 @@ class Errand:
         """A second provider beside a straggler, if there is another one and room in the budget."""
         market, terms = self._customer.market, self._customer.terms
         now = self._customer.loop_time()
-        offer = market.choose(now=now, model=terms.model, without=self._tried)
+        offer = market.choose(now=now, model=terms.model, without=[*self._tried, *self._asked.avoid])
         if offer is None:
             return None
         try:
@@ -156,24 +161,25 @@ class Errand:
 
     def _take(self, found: _Found, *, compared: bool = False) -> ChatAnswer:
         """Make it the call's answer."""
-        answer = self._own(found.answer)
+        answer = self._own(found.answer, found.offer.provider)
         found.attempt.answered(answer, replace(found.receipt, compared=compared))
         self._customer.answered(found.receipt)
         return answer
 
     def _pass_over(self, found: _Found, *, compared: bool = False, disagreed: bool = False) -> None:
         receipt = replace(found.receipt, compared=compared, disagreed=disagreed)
-        found.attempt.unused(self._own(found.answer), receipt)
+        found.attempt.unused(self._own(found.answer, found.offer.provider), receipt)
         self._customer.answered(found.receipt)
 
-    def _own(self, answer: ChatAnswer) -> ChatAnswer:
-        """The answer as the caller gets it: in the caller's words, with a usage that can be."""
+    def _own(self, answer: ChatAnswer, provider: str) -> ChatAnswer:
+        """The answer as the caller gets it: in the caller's words, a usage that can be, and who gave it."""
         usage = answer.usage if answer.usage.total <= self._asked.most_tokens else Usage()
-        return ChatAnswer(self._asked.restore(answer.text), usage, answer.finish_reason, answer.model)
+        text = self._asked.restore(answer.text)
+        return ChatAnswer(text, usage, answer.finish_reason, answer.model, by=provider)
 
     def _fail(self, ended: Ended, attempt: Attempt) -> None:
         if ended.pending:
-            answer = None if ended.answer is None else self._own(ended.answer)
+            answer = None if ended.answer is None else self._own(ended.answer, ended.receipt.provider)
             self._customer.watch(replace(ended, answer=answer), attempt)
         else:
             attempt.failed(ended.fault or JobFault("server", "no answer"), ended.receipt)
