@@ -182,6 +182,8 @@ class ExampleScore(msgspec.Struct, frozen=True, omit_defaults=True):
     example: str
     score: float | None
     fault: str = ""
+    parts: dict[str, float] = {}
+    """What each metric gave, by its name, where a validation scored it; those not asked are left out."""
 
 
 class Ballot(msgspec.Struct, frozen=True, omit_defaults=True):

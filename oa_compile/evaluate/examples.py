@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import dspy
@@ -18,6 +19,8 @@ class Score(NamedTuple):
 
     score: float
     feedback: str
+    parts: Mapping[str, float] = MappingProxyType({})
+    """What each metric gave, by its name; those that were not asked are left out."""
 
 
 ScoreFunction = Callable[[dspy.Example, Any], Score]
@@ -51,6 +54,7 @@ def score_function(
             raise stop(fault) from fault
         except OacompileError as error:
             raise stop(error) from error
-        return Score(scored.score, scored.feedback)
+        parts = {part.name: part.score for part in scored.parts if part.score is not None}
+        return Score(scored.score, scored.feedback, parts)
 
     return score

@@ -57,7 +57,8 @@ def _score_one(
             return ExampleScore(example=record.id, score=0.0)
         return ExampleScore(example=record.id, score=None, fault=fault.kind)
     try:
-        return ExampleScore(example=record.id, score=score(example, prediction).score)
+        given = score(example, prediction)
+        return ExampleScore(example=record.id, score=given.score, parts=dict(given.parts))
     except LaneFault as fault:
         return ExampleScore(example=record.id, score=None, fault=fault.kind)
 

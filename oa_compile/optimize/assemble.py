@@ -77,7 +77,9 @@ def assemble(
     stage = stage_of(inputs.config, "compile")
     roles = {"task": stage.task}
     if plan.optimizer.proposes(plan.settings):
-        roles["proposer"] = stage.proposer or stage.task
+        roles["proposer"] = stage.lane("proposer")
+    if plan.metric.judges:
+        roles["judge"] = stage.lane("judge")
     base = recorder.standing(recorder.baseline)
     manifest = sealed(
         Manifest(

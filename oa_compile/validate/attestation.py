@@ -49,6 +49,8 @@ def statement(validation: Validation, *, url: str = "") -> dict[str, Any]:
         "warnedTests": names["warning"],
         "failedTests": names["error"],
     }
+    if validation.scorings > 1:
+        predicate["configuration"].append({"name": "scorings", "annotations": {"n": validation.scorings}})
     if url:
         predicate["url"] = url
     return {

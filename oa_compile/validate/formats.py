@@ -90,6 +90,10 @@ def text(validation: Validation) -> list[str]:
     ):
         if rows:
             lines.append(f"  {label} ({len(rows)}): {_listed([short(row.example) for row in rows])}")
+    if selection := selection_line(validation):
+        lines.append(f"  {selection}")
+    if validation.scorings > 1:
+        lines.append(f"  scored {validation.scorings} times on this testset: the best of several is lucky")
     lines += [f"  {line}" for line in poll_lines(validation.polls)]
     lines.append(f"  cost: {cost_line(validation)}")
     return [printable(line) for line in lines]
@@ -138,6 +142,8 @@ def as_json(validation: Validation, *, where: Locations | None = None) -> dict[s
             "artifact": _cost_json(evidence.artifact_cost, validation),
             "spent": _cost_json(evidence.spent, validation),
         },
+        "selection": _selection(validation),
+        "scorings": validation.scorings,
         "redundancy": polls_json(validation.polls) if validation.polls else None,
         "examples": [
             {"id": row.example, "before": row.before, "after": row.after} for row in evidence.counted
@@ -184,6 +190,31 @@ def cost_line(validation: Validation) -> str:
     usd = format_usd(validation.evidence.rate.to_usd(spent.msat))
     line = f"{spent.calls:,} calls, {spent.saved:,} saved by the journal, {format_msat(spent.msat)} ({usd})"
     return f"{line}; the artifact {own.msat / own.calls:,.6g} msat a call" if own.calls else line
+
+
+def selection_line(validation: Validation) -> str:
+    """The score it was chosen by beside the one it has now; nothing where either is not known."""
+    chosen, now = validation.selection, validation.after
+    if chosen is None or now is None:
+        return ""
+    return (
+        f"selection: the best of {chosen.candidates:,} candidates had {words.percent(chosen.mean)} on the "
+        f"{words.examples(chosen.n)} it was chosen on, and has {words.percent(now.mean)} here "
+        f"({words.points(now.mean - chosen.mean)} points)"
+    )
+
+
+def _selection(validation: Validation) -> dict[str, Any] | None:
+    chosen = validation.selection
+    if chosen is None:
+        return None
+    effect = None if validation.after is None else _figure(validation.after.mean - chosen.mean)
+    return {
+        "val_mean": _figure(chosen.mean),
+        "val_n": chosen.n,
+        "candidates": chosen.candidates,
+        "test_minus_val": effect,
+    }
 
 
 def printable(line: str) -> str:

@@ -13,7 +13,6 @@ from typing import Any
 import dspy
 
 from oa_compile.artifact.manifest import TEST_RESULT, json_bytes, write_whole
-from oa_compile.chat import ChatRequest
 from oa_compile.dataset import ExampleRecord
 from oa_compile.digest import digest_json
 from oa_compile.errors import Interrupted, OacompileError, StopRun, UsageError
@@ -25,23 +24,27 @@ from oa_compile.events import (
     Evaluated,
     ExampleScore,
     ForecastMade,
+    Noted,
     Polled,
     RunFinished,
     RunStarted,
     RunStatus,
 )
-from oa_compile.journal import Listener
+from oa_compile.journal import FILE_NAME, Listener
 from oa_compile.lanes.lane import AsksMany, Lane
+from oa_compile.lanes.recorded import Recording
 from oa_compile.lanes.runtime import SETTLED_WITHIN, Runtime, stage_of
 from oa_compile.signatures.build import build_program
 from oa_compile.signatures.state import State, apply_state, state_digest
 from oa_compile.validate.agreement import compared_fields, equality
 from oa_compile.validate.attestation import statement
 from oa_compile.validate.evidence import Cost, Evidence, Row
+from oa_compile.validate.forecast import forecast
 from oa_compile.validate.panel import Court, Panel
 from oa_compile.validate.polls import Polls
 from oa_compile.validate.question import Question, validation_folder
-from oa_compile.validate.verdict import Subject, Validation, judge
+from oa_compile.validate.seal import check_seal
+from oa_compile.validate.verdict import Selection, Subject, Validation, judge
 
 
 def validate(
@@ -50,23 +53,28 @@ def validate(
     lanes: Mapping[str, Lane],
     listener: Listener | None = None,
     on_saved: Callable[[], None] | None = None,
+    again: bool = False,
+    borrowed: Recording | None = None,
 ) -> Validation:
-    """Score and judge. Writes ``test-result.intoto.json`` beside the manifest.
+    """Score and judge. Writes ``test-result.intoto.json`` beside the manifest. An artifact that was scored on
+    this testset before, otherwise, is refused without `again`. Answers in `borrowed` are taken over.
 
     Raises BudgetExhausted, LaneError or Interrupted when the scoring could not be finished; it goes
     on where it stopped when asked again.
     """
     folder = validation_folder(question, lanes)
     config = question.config
+    artifact, testset = question.manifest.digest, question.testset.digest
+    others = check_seal(folder, artifact=artifact, testset=testset, again=again)
     started = RunStarted(
         command="validate",
         run=folder.name,
         program=question.program.spec.name,
         seed=config.run.seed,
         inputs={
-            "artifact": question.manifest.digest,
+            "artifact": artifact,
             "metric": question.metric.digest,
-            "test": question.testset.digest,
+            "test": testset,
             **({"instrument": question.instrument} if question.instrument else {}),
         },
         lanes={name: lanes[name].identity for name in question.lanes},
@@ -74,12 +82,20 @@ def validate(
         versions=question.manifest.versions,
     )
     runtime = Runtime(
-        folder / "journal.jsonl", started=started, config=config, lanes=lanes, listener=listener
+        folder / FILE_NAME,
+        started=started,
+        config=config,
+        lanes=lanes,
+        listener=listener,
+        recording=borrowed,
     )
+    if again and others and not runtime.resumed:
+        times = f"scored {others} times on this testset before, and again because it was asked for"
+        runtime.journal.append(Noted(code="again", message=times, data={"severity": "warning"}))
     if on_saved is not None:
         runtime.calls.on_saved = on_saved
     try:
-        return _Scoring(question, runtime).run()
+        return _Scoring(question, runtime, scorings=others + 1).run()
     except StopRun as stop:
         raise _finished(runtime, stop.error) from stop
     except KeyboardInterrupt:
@@ -102,10 +118,6 @@ def _finished(runtime: Runtime, error: OacompileError) -> OacompileError:
     return error
 
 
-DISSENT = 0.25
-"""Assumed share of answers that others do not agree with, for the forecast only."""
-
-
 @dataclass(frozen=True, slots=True)
 class _Scored:
     """One side of a comparison."""
@@ -122,14 +134,16 @@ class _Scored:
 class _Scoring:
     """One validation under way."""
 
-    def __init__(self, question: Question, runtime: Runtime) -> None:
+    def __init__(self, question: Question, runtime: Runtime, *, scorings: int) -> None:
         self.question = question
+        self.scorings = scorings
         self.runtime = runtime
         self._written = {event.ordinal for event in runtime.history if isinstance(event, Evaluated)}
 
     def run(self) -> Validation:
         question, tally = self.question, self.runtime.calls.tally
-        self._forecast()
+        if not any(isinstance(event, ForecastMade) for event in self.runtime.history):
+            self.runtime.journal.append(ForecastMade(lines=forecast(question, self.runtime.lanes)))
         before = self._score(1, question.parent, origin="the program as written", parent="")
         after = self._score(2, question.state, origin="the artifact", parent=question.manifest.parent)
         try:
@@ -161,6 +175,9 @@ class _Scoring:
             gates=question.config.gates,
             max_fault_share=question.config.run.max_fault_share,
             polls=self._polls(before, after),
+            selection=_selection(question),
+            scorings=self.scorings,
+            folder=self.runtime.journal.path.parent,
         )
         if not validation.unjudged:
             write_whole(question.artifact / TEST_RESULT, json_bytes(statement(validation)))
@@ -248,35 +265,14 @@ class _Scoring:
             after=tuple(after.polls),
         )
 
-    def _forecast(self) -> None:
-        if any(isinstance(event, ForecastMade) for event in self.runtime.history):
-            return
-        question = self.question
-        once = 2 * len(question.testset.records) * max(len(question.parent), 1)
-        wanted, most = question.redundancy.agree, question.redundancy.of
-        asked = round(once * (wanted + DISSENT * (most - wanted)))
-        lines = [self._line("score", "validate", question.lane, calls=asked, most=once * most)]
-        if question.court:
-            samples = stage_of(question.config, "verify").consistency.samples
-            expected, bound = round(once * DISSENT * samples), once * samples
-            lines.append(self._line("verify", "verify", question.court, calls=expected, most=bound))
-        self.runtime.journal.append(ForecastMade(lines=lines))
 
-    def _line(self, phase: str, stage: str, lane: str, *, calls: int, most: int) -> dict[str, Any]:
-        # What a call costs before its first token: all of it where calls have one price.
-        each = self.runtime.lanes[lane].quote(ChatRequest(())).msat
-        return {
-            "phase": phase,
-            "stage": stage,
-            "role": "task",
-            "lane": lane,
-            "calls": calls,
-            "at_most": most,
-            "tokens": 0,
-            "msat": calls * each,
-            "seconds": 0.0,
-            "cap": "",
-        }
+def _selection(question: Question) -> Selection | None:
+    """How the artifact was chosen, as its manifest tells."""
+    manifest = question.manifest
+    if not manifest.scores:
+        return None
+    chosen = manifest.scores[0]
+    return Selection(chosen.mean, chosen.n, manifest.search.candidates)
 
 
 def _without_floats(value: dict[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from oa_compile.errors import ExitCode, UsageError
@@ -42,6 +43,17 @@ class Score:
 
 
 @dataclass(frozen=True, slots=True)
+class Selection:
+    """What the search had seen of the artifact: its score on the `n` validation examples it was chosen on,
+    the best of so many `candidates`. The best of many is lucky: its score elsewhere tells by how much.
+    """
+
+    mean: float
+    n: int
+    candidates: int
+
+
+@dataclass(frozen=True, slots=True)
 class Validation:
     """The result of ``validate``. `unjudged` says why a run could not be judged; then there are no gates,
     and neither a pass nor a miss.
@@ -57,6 +69,11 @@ class Validation:
     unjudged: str = ""
     polls: Polls | None = None
     """How the answers came about, where there were several to each example."""
+    selection: Selection | None = None
+    scorings: int = 1
+    """How often this artifact was scored on this testset: once, unless more was asked for."""
+    folder: Path | None = None
+    """Where its journal lies."""
 
     @property
     def n(self) -> int:
@@ -122,6 +139,9 @@ def judge(
     gates: GateSpec,
     max_fault_share: float = 0.1,
     polls: Polls | None = None,
+    selection: Selection | None = None,
+    scorings: int = 1,
+    folder: Path | None = None,
 ) -> Validation:
     """Judge an artifact. When faults left out more than `max_fault_share` of the testset, or all of it,
     the run is not judged: the answer would be about the lanes. Raises UsageError for an empty testset.
@@ -149,6 +169,9 @@ def judge(
         gates=() if unjudged else apply_gates(gates, evidence),
         unjudged=unjudged,
         polls=polls,
+        selection=selection,
+        scorings=scorings,
+        folder=folder,
     )
 
 
