@@ -15,6 +15,7 @@ from oa_compile.chat import ChatAnswer, ChatRequest
 FORMAT_VERSION = 1
 
 Stage = Literal["compile", "validate", "verify"]
+PromotionState = Literal["candidate", "staged", "shadow", "promoted", "rolled_back"]
 Role = Literal["task", "proposer", "judge"]
 RunStatus = Literal["complete", "partial", "failed", "interrupted"]
 
@@ -243,6 +244,21 @@ class Decided(Event, frozen=True, omit_defaults=True, kw_only=True, tag="decided
     reason: str
 
 
+class Moved(Event, frozen=True, omit_defaults=True, kw_only=True, tag="moved"):
+    """In a store's journal: an artifact went from one state to another, and on what evidence. `current` is
+    the digest of the artifact that was in use before.
+    """
+
+    program: str
+    artifact: str
+    before: PromotionState
+    after: PromotionState
+    current: str = ""
+    gates: list[dict[str, Any]] = []
+    evidence: dict[str, Any] = {}
+    reason: str = ""
+
+
 class RunFinished(Event, frozen=True, omit_defaults=True, kw_only=True, tag="run_finished"):
     """Last event of a segment that ended on its own terms. `results` is command-specific."""
 
@@ -268,6 +284,7 @@ AnyEvent = (
     | Polled
     | Evaluated
     | Decided
+    | Moved
     | RunFinished
 )
 

@@ -54,6 +54,24 @@ PATH = (
 )
 AROUND = (
     Entry(
+        "promote",
+        "oa_compile.cli.promote:promote",
+        "Take a validated artifact up: candidate, staged, shadow, promoted.",
+        "oacompile promote latest",
+    ),
+    Entry(
+        "rollback",
+        "oa_compile.cli.rollback:rollback",
+        "Put the artifact that was in use before back into use; the decision is journaled.",
+        "oacompile rollback tool-selection",
+    ),
+    Entry(
+        "status",
+        "oa_compile.cli.status:status",
+        "Show each program's artifacts, their states, the one in use, and every decision.",
+        "oacompile status",
+    ),
+    Entry(
         "diff",
         "oa_compile.cli.diff:diff",
         "Show what changed between two candidates of a run: instructions, demos, and flipped examples.",

@@ -18,4 +18,9 @@ Budget = Annotated[
     ),
 ]
 
+StoreFolder = Annotated[
+    Path | None,
+    typer.Option("--store", metavar="<folder>", help="Artifact store instead of the config's."),
+]
+
 Seed = Annotated[int | None, typer.Option("--seed", metavar="<int>", help="Seed instead of the file's.")]

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from oa_compile.spec.base import MisfitError, Slug, SpecModel
 from oa_compile.spec.budget import Amount, BudgetSpec, MoneySpec
 from oa_compile.spec.lanes import AnyLaneSpec, FallbackLaneSpec, PylonLaneSpec
+from oa_compile.spec.promotion import PromotionSpec
 from oa_compile.spec.sandbox import SandboxSpec
 
 OptimizerName = Literal["miprov2", "copro", "gepa"]
@@ -162,6 +163,7 @@ class Config(SpecModel):
     stages: dict[Literal["compile", "validate", "verify"], StageSpec]
     optimizer: OptimizerSpec = OptimizerSpec()
     gates: GateSpec = GateSpec()
+    promotion: PromotionSpec = PromotionSpec()
     sandbox: SandboxSpec = SandboxSpec()
 
     @model_validator(mode="after")

@@ -1,0 +1,1 @@
+"""From a validated artifact to the one in use: evidence, gates, and a store whose journal is the truth."""
