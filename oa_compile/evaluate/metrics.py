@@ -97,6 +97,18 @@ class Metric:
         )
         return replace(self, rules=rules)
 
+    def without_gold(self) -> Metric:
+        """Its free parts that need no right answer."""
+        return replace(
+            self, rules=tuple(rule for rule in self.rules if rule.is_proxy and not rule.spec.reads_gold)
+        )
+
+    def reward(self, *, inputs: Fields, pred: Fields) -> Judged:
+        """How good an answer is by the proxies alone, and what is wrong with it."""
+        parts = [rule.part(Case(inputs, {}, pred)) for rule in self.rules]
+        wrong = (part.feedback for part in parts if part.score is not None and part.score < 1)
+        return Judged(_proxy_score(parts), " ".join(wrong))
+
     @property
     def runs_code(self) -> bool:
         """Whether a part of it needs the sandbox."""

@@ -35,12 +35,13 @@ def python_scorer(target: Target, name: str) -> Scorer:
                 f"{target.path}: metric {name} raised {type(error).__name__}: {error}",
                 hint="make it return a score for every prediction, 0 for a bad one",
             ) from error
-        return _check_returned(returned, f"{target.path}: metric {name}")
+        return check_returned(returned, f"{target.path}: metric {name}")
 
     return score
 
 
-def _check_returned(returned: Any, who: str) -> Judged:
+def check_returned(returned: Any, who: str) -> Judged:
+    """A score or (score, feedback) that somebody's Python returned. Raises MetricError for anything else."""
     score, feedback = returned, ""
     if isinstance(returned, tuple):
         if len(returned) != 2 or not isinstance(returned[1], str):

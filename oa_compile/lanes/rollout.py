@@ -48,6 +48,14 @@ class Rollout:
         """The tokens of all its answers."""
         return Usage(self.input_tokens, self.output_tokens)
 
+    def add(self, other: Rollout) -> None:
+        """What another run within this one came to."""
+        self.by |= other.by
+        self.calls += other.calls
+        self.msat += other.msat
+        self.input_tokens += other.input_tokens
+        self.output_tokens += other.output_tokens
+
     def id_of(self, rollout: int | None) -> int | None:
         """The rollout id of a call that DSPy asks for with this one."""
         return rollout if not self.number else self.number * _STEP + (rollout or 0)

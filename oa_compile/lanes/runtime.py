@@ -205,9 +205,9 @@ class Runtime:
             )
         )
 
-    def lm(self, stage: Stage, role: Role) -> RunLM:
-        """The LM of a role in a stage."""
-        name = stage_of(self.config, stage).lane(role)
+    def lm(self, stage: Stage, role: Role, *, lane: str = "") -> RunLM:
+        """The LM of a role in a stage; on another lane than the role's own, where one is named."""
+        name = lane or stage_of(self.config, stage).lane(role)
         engine = Engine(self.calls, self.lanes[name], stage=stage, role=role)
         return RunLM(engine, name=f"{name}-{role}", spec=self.config.lanes[name])
 

@@ -25,6 +25,7 @@ from oa_compile.errors import (
 )
 from oa_compile.evaluate.equipped import equipped
 from oa_compile.evaluate.examples import score_function
+from oa_compile.evaluate.rollouts import over_rollouts
 from oa_compile.events import ForecastMade, Noted, PhaseStarted, RunFinished, RunStarted, RunStatus
 from oa_compile.journal import Listener
 from oa_compile.lanes.lane import Lane
@@ -172,7 +173,14 @@ class _Compile:
         task = runtime.lm("compile", "task")
         proposer = runtime.lm("compile", "proposer" if plan.optimizer.proposes(plan.settings) else "task")
         metric = equipped(plan.metric, runtime, stage="compile")
-        score = score_function(metric, stop=runtime.calls.stop, on_fault=self.recorder.faults.met)
+        faults, stop = self.recorder.faults, runtime.calls.stop
+        score = over_rollouts(
+            score_function(metric, stop=stop, on_fault=faults.met),
+            plan.inputs.program.spec.evaluation,
+            rerun=faults.evaluated,
+            stop=stop,
+            on_fault=faults.met,
+        )
         with runtime.context(task, callbacks=[self.recorder, self.recorder.faults]):
             if plan.optimizer.proposes(plan.settings) and plan.inputs.config.optimizer.preflight:
                 self._enter("preflight")

@@ -78,12 +78,19 @@ class FaultWatch(BaseCallback):  # type: ignore[misc]
         if fault is not None:
             self.met(fault)
 
+    def evaluated(self) -> dspy.Module | None:
+        """The program that this thread has just run in an evaluation that is under way."""
+        running = _run.get()
+        if running is None or not any(watched is running[0] for watched in self._open):
+            return None
+        return running[0].program
+
     def met(self, fault: LaneFault) -> bool:
         """The example that this thread runs, or has just run and scores, met a fault. False when it is none
         of an evaluation's.
         """
         running = _run.get()
-        if running is None or not any(watched is running[0] for watched in self._open):
+        if running is None or self.evaluated() is None:
             return False
         watched, inputs = running
         watched.faults.append((inputs, fault.kind))

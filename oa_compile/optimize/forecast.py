@@ -91,14 +91,23 @@ def forecast(plan: Plan, *, lanes: dict[str, Lane]) -> list[ForecastLine]:
 
 def _phases(plan: Plan) -> list[PhaseEstimate]:
     """The optimizer's phases, after the probe of its proposer."""
+    rollouts = plan.inputs.program.spec.evaluation.rollouts
     phases = [
         each
         for phase in plan.optimizer.forecast(plan.settings, sizes=plan.sizes)
-        for each in (phase, *_judging(plan, phase))
+        for rolled in [_rolled(phase, rollouts)]
+        for each in (rolled, *_judging(plan, rolled))
     ]
     if plan.inputs.config.optimizer.preflight and plan.optimizer.proposes(plan.settings):
         phases.insert(0, PhaseEstimate("preflight", "proposer", 1, 1))
     return phases
+
+
+def _rolled(phase: PhaseEstimate, rollouts: int) -> PhaseEstimate:
+    """Every run that is scored is made so often; demos are made of one."""
+    if phase.role != "task" or phase.phase == "bootstrap demos":
+        return phase
+    return replace(phase, calls=phase.calls * rollouts, at_most=phase.at_most * rollouts)
 
 
 def _judging(plan: Plan, phase: PhaseEstimate) -> list[PhaseEstimate]:

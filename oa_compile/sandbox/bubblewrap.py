@@ -49,7 +49,8 @@ class Bubblewrap:
                 hint=f"apt-get install {packages}, or name a container engine in [sandbox]",
             )
         self._as_root = os.geteuid() == 0
-        self._system = (*_system_mounts(), *_python_mounts())
+        self._system = tuple(_system_mounts())
+        self._python = tuple(_python_mounts())
         self._filter = filter_bytes()
         self._probe()
 
@@ -75,6 +76,7 @@ class Bubblewrap:
                 *("bwrap", "--json-status-fd", str(status_write)),
                 *self._walls(job.limits, fds),
                 *_folder(job, fds),
+                *self._python,  # after /tmp, where it may lie
                 *("--remount-ro", "/", "--", *self._command(job)),
             ]
             watched = watch(

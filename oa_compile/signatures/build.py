@@ -89,6 +89,8 @@ def python_files(spec: ProgramSpec) -> tuple[str, ...]:
     """Names of the Python files a spec runs outside of a sandbox, relative to its folder."""
     targets = [
         spec.module.target,
+        spec.agreement.target,
+        spec.refine.reward,
         *(metric.target for metric in spec.metrics if isinstance(metric, PythonMetric)),
     ]
     return tuple(sorted({target.partition(":")[0] for target in targets if target}))

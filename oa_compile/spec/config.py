@@ -62,6 +62,8 @@ class StageSpec(SpecModel):
     """Lane that writes instructions; the task lane when left out."""
     judge: str = ""
     """Lane that scores answers for metrics of kind ``judge``; the task lane when left out."""
+    escalate: str = ""
+    """Lane of a program's last run, where its spec refines answers; the task lane when left out."""
     redundancy: RedundancySpec = RedundancySpec()
     """Of the validate stage: how its answers become one."""
     consistency: ConsistencySpec = ConsistencySpec()
@@ -169,7 +171,7 @@ class Config(SpecModel):
     @model_validator(mode="after")
     def _lanes_exist(self) -> Self:
         for name, stage in self.stages.items():
-            roles = (("task", stage.task), ("proposer", stage.proposer), ("judge", stage.judge))
+            roles = [(role, getattr(stage, role)) for role in ("task", "proposer", "judge", "escalate")]
             for role, lane in roles:
                 if lane and lane not in self.lanes:
                     raise MisfitError(

@@ -210,3 +210,26 @@ class EvaluationSpec(SpecModel):
 
     proxy_threshold: float = Field(default=0.7, ge=0, le=1)
     """Least weighted mean of the proxies at which the truth is asked; below it, the truth counts 0."""
+    rollouts: int = Field(default=1, ge=1, le=15)
+    """How often the program is run on an example when it is scored, in a search and in a validation without
+    redundancy."""
+    aggregate: Literal["median", "mean", "min"] = "median"
+    """What becomes the example's score of those of its rollouts."""
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    """Of the rollouts after the first; the lane's own when left out. At 0 they may all say the same."""
+
+
+class RefineSpec(SpecModel):
+    """Runs the program again with feedback while its answer falls short, and keeps the best.
+
+    In a validation, where it is in use; a search scores the program itself.
+    """
+
+    rollouts: int = Field(default=1, ge=1, le=10)
+    threshold: float = Field(default=1.0, gt=0, le=1)
+    """The reward at which an answer is good enough, and no other run is made."""
+    reward: str = ""
+    """A callable ``reward.py:name`` (inputs, pred) -> score or (score, feedback); the weighted mean of the
+    program's proxy metrics when left out."""
+    temperature: float = Field(default=0.7, ge=0, le=2)
+    """Of the runs after the first."""

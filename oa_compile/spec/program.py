@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from oa_compile.spec.base import Identifier, MisfitError, Slug, SpecModel
 from oa_compile.spec.extract import ExtractSpec
-from oa_compile.spec.metrics import AnyMetricSpec, EvaluationSpec, JudgeMetric, SandboxedMetric
+from oa_compile.spec.metrics import AnyMetricSpec, EvaluationSpec, JudgeMetric, RefineSpec, SandboxedMetric
 
 FieldType = Literal["str", "int", "float", "bool", "enum", "list[str]", "list[int]", "list[float]"]
 
@@ -142,6 +142,7 @@ class ProgramSpec(SpecModel):
     metrics: tuple[AnyMetricSpec, ...] = Field(min_length=1)
     evaluation: EvaluationSpec = EvaluationSpec()
     agreement: AgreementSpec = AgreementSpec()
+    refine: RefineSpec = RefineSpec()
     extract: ExtractSpec = ExtractSpec()
     splits: SplitSpec = SplitSpec()
 
@@ -174,6 +175,14 @@ class ProgramSpec(SpecModel):
                         at=("agreement", "fields", number),
                         options=outputs,
                     )
+        free = [
+            metric for metric in self.metrics if metric.tier_in_force == "proxy" and not metric.reads_gold
+        ]
+        if self.refine.rollouts > 1 and not self.refine.reward and not free:
+            raise MisfitError(
+                "refine needs a reward that can be had without the right answer: `reward`, or a proxy metric",
+                at=("refine",),
+            )
         if not any(metric.weight for metric in self.metrics):
             raise MisfitError("some metric needs a `weight` above 0", at=("metrics", 0, "weight"))
         return self

@@ -54,7 +54,9 @@ class Question:
         """Names of all lanes it takes: the one that answers, the judge's, the verify stage's."""
         judge = stage_of(self.config, "validate").lane("judge")
         asks = self.metric.judges or (self.court and self.program.spec.agreement.kind == "verifier")
-        return list(dict.fromkeys(filter(None, (self.lane, judge if asks else "", self.court))))
+        refines = self.program.spec.refine.rollouts > 1
+        last = stage_of(self.config, "validate").escalate if refines else ""
+        return list(dict.fromkeys(filter(None, (self.lane, judge if asks else "", last, self.court))))
 
     @property
     def instrument(self) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import dspy
 
@@ -18,6 +18,8 @@ from oa_compile.digest import digest_json
 from oa_compile.errors import Interrupted, OacompileError, StopRun, UsageError
 from oa_compile.evaluate.equipped import equipped
 from oa_compile.evaluate.examples import score_function
+from oa_compile.evaluate.refine import Refine, reward_of
+from oa_compile.evaluate.rollouts import over_rollouts
 from oa_compile.evaluate.scoring import pass_on, score_program
 from oa_compile.events import (
     Candidate,
@@ -199,13 +201,21 @@ class _Scoring:
         digest = state_digest(state)
         before = replace(runtime.calls.tally)
         metric = equipped(question.metric, runtime, stage="validate")
+        panel, refined = self._panel(ordinal), self._refined(program)
         score = score_function(metric, stop=runtime.calls.stop, on_fault=pass_on)
-        panel = self._panel(ordinal)
+        if not question.court:  # a panel is several runs already
+            score = over_rollouts(
+                score,
+                question.program.spec.evaluation,
+                rerun=lambda: refined,
+                stop=runtime.calls.stop,
+                on_fault=pass_on,
+            )
 
         def answer(record: ExampleRecord, example: dspy.Example) -> Any:
             try:
-                return panel.run(program, example, example_id=record.id)
-            except UsageError as error:  # of the program's own equality: nothing can be judged by it
+                return panel.run(refined, example, example_id=record.id)
+            except UsageError as error:  # of the program's own equality or reward: nothing can be judged
                 raise runtime.calls.stop(error) from error
 
         with runtime.context(runtime.lm("validate", "task")):
@@ -235,6 +245,16 @@ class _Scoring:
                 )
             )
         return _Scored(rows, polls)
+
+    def _refined(self, program: dspy.Module) -> Callable[..., Any]:
+        """How the program is run where it is in use."""
+        question, runtime = self.question, self.runtime
+        spec = question.program.spec
+        if spec.refine.rollouts == 1:
+            return cast(Callable[..., Any], program)
+        lane = stage_of(question.config, "validate").escalate
+        last = runtime.lm("validate", "task", lane=lane) if lane else None
+        return Refine(program, spec.refine, reward_of(spec, question.program.folder), last)
 
     def _panel(self, ordinal: int) -> Panel:
         question, runtime = self.question, self.runtime

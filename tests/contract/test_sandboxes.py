@@ -69,8 +69,10 @@ def test_a_timeout_is_told_from_a_failure(box: Sandbox) -> None:
 
 
 def test_what_a_job_leaves_behind_is_gone(box: Sandbox) -> None:
-    assert box.run(Job(("sh", "-c", "echo x > left; echo y > /tmp/left"))).ok
-    assert box.run(Job(("sh", "-c", "ls /tmp; ls"))).stdout == b""
+    look = Job(("sh", "-c", "ls /tmp; ls"))
+    before = box.run(look).stdout
+    assert box.run(Job(("sh", "-c", "echo x > left; echo y > /tmp/left; ls left /tmp/left"))).ok
+    assert box.run(look).stdout == before
 
 
 def test_many_at_once_keep_apart(box: Sandbox) -> None:

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from benchmarks.redundancy_sim import Case, figures
 from oa_compile.errors import SpecError, UsageError
 from oa_compile.lanes.engine import RunLM
+from oa_compile.signatures.build import program_files, python_files
 from oa_compile.spec.config import Config
 from oa_compile.spec.program import ProgramSpec
 from oa_compile.validate.agreement import Equality, compared_fields, equality, likeness
@@ -98,6 +99,14 @@ def test_the_programs_own_equality(tmp_path: Path) -> None:
         broken = same_by({"kind": "python", "target": f"agree.py:{name}"}, folder=tmp_path)
         with pytest.raises(SpecError, match=rf"agree\.py: agree\.py:{name} r"):
             broken({"answer": "a"}, {"answer": "b"})
+
+
+def test_what_a_spec_names_travels_with_it() -> None:
+    """Into the run's snapshot and its bundle."""
+    spec = spec_of(
+        {"kind": "python", "target": "agree.py:same"}, refine={"rollouts": 2, "reward": "r.py:good"}
+    )
+    assert python_files(spec) == program_files(spec) == ("agree.py", "r.py")
 
 
 def test_a_program_in_python_agrees_on_what_its_metrics_read() -> None:
