@@ -10,6 +10,7 @@ import hashlib
 import threading
 import time
 from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 import msgspec
@@ -25,6 +26,11 @@ from oa_compile.lanes.lane import FATAL, Lane, LaneFault, RequestRefused
 from oa_compile.lanes.recorded import Recorded, Recording
 from oa_compile.lanes.stop import StopSwitch
 from oa_compile.ledger import Ledger
+
+looking_ahead: ContextVar[bool] = ContextVar("oa_compile_looking_ahead", default=False)
+"""Whether this thread only asks early what a search is going to ask: the answer is filed, nothing else is
+counted, and what goes wrong is left to the call it is for.
+"""
 
 _key_encoder = msgspec.json.Encoder(order="sorted")
 
@@ -53,9 +59,10 @@ class Tally:
 class _Flight:
     """One call under way, which identical calls wait for."""
 
-    __slots__ = ("answer", "error", "under_way")
+    __slots__ = ("ahead", "answer", "error", "under_way")
 
-    def __init__(self) -> None:
+    def __init__(self, *, ahead: bool) -> None:
+        self.ahead = ahead
         # A lock its maker holds until the end: an Event would cost more than all the rest of a call.
         self.under_way = threading.Lock()
         self.under_way.acquire()
@@ -85,6 +92,7 @@ class Calls:
         self._replay_faults = replay_faults
         self._lock = threading.Lock()
         self._flights: dict[str, _Flight] = {}
+        self._early: set[str] = set()
         self.tally = Tally()
         self.on_saved: Callable[[], None] = lambda: None
         self.tolerates_faults: Callable[[], bool] = lambda: True
@@ -103,17 +111,22 @@ class Calls:
         self.switch.check()
         recorded = self._known(key)
         if recorded is not None:
-            return self._from_journal(recorded)
+            return self._from_journal(recorded, key)
         # No lock, one atomic step: threads that queue for locks hand the interpreter round (see held.py).
-        flight = _Flight()
-        leading = self._flights.setdefault(key, flight)
-        if leading is not flight:
-            return self._follow(leading, key)
+        ahead = looking_ahead.get()
+        flight = _Flight(ahead=ahead)
+        while (leading := self._flights.setdefault(key, flight)) is not flight:
+            with leading.under_way:
+                pass
+            # What went wrong for a call that looked ahead went wrong for nobody.
+            if leading.error is None or not leading.ahead or ahead:
+                return self._follow(leading, key)
+            self.switch.check()
         try:
             account = RunAccount(self.accounts, key, request, stage, role)
             # An identical call may have ended since the first look: it filed its answer before it left.
             taken = self._known(key) or self._take_over(account, lane)
-            flight.answer = self._from_journal(taken) if taken else self._lead(account, lane)
+            flight.answer = self._from_journal(taken, key) if taken else self._lead(account, lane)
             return flight.answer
         except BaseException as error:
             flight.error = error
@@ -148,17 +161,15 @@ class Calls:
         return None if recorded is not None and recorded.fault and not self._replay_faults else recorded
 
     def _follow(self, flight: _Flight, key: str) -> ChatAnswer:
-        """What an identical call that is under way comes to: counted as if it had been over before."""
-        with flight.under_way:
-            pass
+        """What an identical call that was under way came to: counted as if it had been over before."""
         error = flight.error
         if isinstance(error, LaneFault):
-            return self._from_journal(Recorded(fault=error.kind, message=error.message))
+            return self._from_journal(Recorded(fault=error.kind, message=error.message), key)
         if isinstance(error, RequestRefused):
-            return self._from_journal(Recorded(message=error.message))
+            return self._from_journal(Recorded(message=error.message), key)
         if error is not None:
             raise StopRun(error.error) if isinstance(error, StopRun) else error
-        return self._from_journal(self._recording.get(key) or Recorded(answer=flight.answer))
+        return self._from_journal(self._recording.get(key) or Recorded(answer=flight.answer), key)
 
     def _take_over(self, account: RunAccount, lane: Lane) -> Recorded | None:
         """Another run's answer or refusal, as this run's own; None if there is none."""
@@ -180,7 +191,12 @@ class Calls:
             self._recording.add(event)
         return found
 
-    def _from_journal(self, recorded: Recorded) -> ChatAnswer:
+    def _from_journal(self, recorded: Recorded, key: str) -> ChatAnswer:
+        if looking_ahead.get():
+            return recorded.replay()
+        if key in self._early:  # asked early for this very call, which was counted then
+            self._early.discard(key)
+            return recorded.replay()
         held.await_free(self._lock)
         with self._lock:
             self.tally.saved += 1
@@ -194,11 +210,17 @@ class Calls:
             self.on_saved()
 
     def _lead(self, account: RunAccount, lane: Lane) -> ChatAnswer:
+        ahead = looking_ahead.get()
+        if ahead:
+            self._early.add(account.key)
         try:
             return lane.complete(account.request, account)
         except RequestRefused:
             raise
         except LaneFault as fault:
+            if ahead:
+                self._early.discard(account.key)
+                raise
             if fault.kind in FATAL or not self.tolerates_faults():
                 raise self.stop(fault) from fault
             self.accounts.append(

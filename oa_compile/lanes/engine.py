@@ -17,7 +17,7 @@ from dspy.lm15 import Message, Request, Response, Usage
 
 from oa_compile.chat import ChatMessage, ChatRequest
 from oa_compile.events import Role, Stage
-from oa_compile.lanes.calls import Calls, call_key
+from oa_compile.lanes.calls import Calls, call_key, looking_ahead
 from oa_compile.lanes.lane import Lane, RequestRefused
 from oa_compile.lanes.rollout import current
 from oa_compile.spec.lanes import LaneSpec
@@ -95,6 +95,8 @@ class Engine:
         rollout). Proposers are asked serially, so counting is deterministic.
         """
         key = call_key(self._lane.identity, chat, rollout=rollout, sample=0)
+        if looking_ahead.get():
+            return self._occurrences[key]
         with self._lock:
             self._occurrences[key] += 1
             return self._occurrences[key] - 1

@@ -34,6 +34,7 @@ from oa_compile.lanes.runtime import SETTLED_WITHIN, Runtime, stage_of
 from oa_compile.optimize.apart import run_apart
 from oa_compile.optimize.assemble import Chosen, assemble, choose
 from oa_compile.optimize.forecast import forecast
+from oa_compile.optimize.lookahead import LookAhead
 from oa_compile.optimize.optimizer import Job
 from oa_compile.optimize.plan import Plan
 from oa_compile.optimize.preflight import probe_proposer
@@ -181,7 +182,11 @@ class _Compile:
             stop=stop,
             on_fault=faults.met,
         )
-        with runtime.context(task, callbacks=[self.recorder, self.recorder.faults]):
+        threads = plan.inputs.config.run.threads
+        with (
+            LookAhead(threads) as ahead,
+            runtime.context(task, callbacks=[self.recorder, self.recorder.faults]),
+        ):
             if plan.optimizer.proposes(plan.settings) and plan.inputs.config.optimizer.preflight:
                 self._enter("preflight")
                 stage = stage_of(plan.inputs.config, "compile")
@@ -195,9 +200,11 @@ class _Compile:
                 proposer_lm=proposer,
                 tunable=plan.tunable,
                 seed=plan.seed,
-                threads=plan.inputs.config.run.threads,
+                threads=threads,
                 recorder=self.recorder,
                 phase=self._enter,
+                # A replay has nothing to wait for, and what it lacks must end it where the search asks.
+                ahead=ahead if self.recorded is None else None,
             )
             return state_digest(dump_state(plan.optimizer.compile(job, plan.settings)))
 

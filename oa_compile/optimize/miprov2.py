@@ -9,12 +9,14 @@ import dspy
 from dspy.teleprompt.mipro_optimizer_v2 import (
     AUTO_RUN_SETTINGS,
     BOOTSTRAPPED_FEWSHOT_EXAMPLES_IN_CONTEXT,
+    LABELED_FEWSHOT_EXAMPLES_IN_CONTEXT,
     MIN_MINIBATCH_SIZE,
     MIPROv2,
 )
 
 from oa_compile.errors import UsageError
 from oa_compile.optimize.optimizer import Job, Note, PhaseEstimate, Sizes
+from oa_compile.optimize.rehearsal import AheadProposer, rehearse_start
 from oa_compile.signatures.frozen import Part, Tunable
 from oa_compile.spec.config import MiproSettings, OptimizerName
 
@@ -39,16 +41,67 @@ class _Search(MIPROv2):  # type: ignore[misc]
         self._job = job
         self._propose = propose
 
-    def _bootstrap_fewshot_examples(self, *args: Any, **kwargs: Any) -> Any:
+    def _bootstrap_fewshot_examples(self, program: Any, trainset: Any, *args: Any, **kwargs: Any) -> Any:
         self._job.phase("bootstrap demos")
-        return super()._bootstrap_fewshot_examples(*args, **kwargs)
+        if self._job.ahead is not None and not self.teacher_settings:
+            boot, labeled = kwargs["max_bootstrapped_demos"], kwargs["max_labeled_demos"]
+            if not boot and not labeled:
+                boot = BOOTSTRAPPED_FEWSHOT_EXAMPLES_IN_CONTEXT
+                labeled = LABELED_FEWSHOT_EXAMPLES_IN_CONTEXT
+            rehearse_start(
+                self._job.ahead,
+                program,
+                trainset=trainset,
+                valset=self._job.valset,
+                metric=self.metric,
+                sets=kwargs["num_fewshot_candidates"],
+                bootstrapped=boot,
+                labeled=labeled,
+                rng=self.rng,
+                proposer_lm=self.prompt_model if self._propose else None,
+                view_batch=VIEW_BATCH,
+            )
+        return super()._bootstrap_fewshot_examples(program, trainset, *args, **kwargs)
 
-    def _propose_instructions(self, program: Any, *args: Any, **kwargs: Any) -> dict[int, list[str]]:
+    def _propose_instructions(
+        self,
+        program: Any,
+        trainset: Any,
+        demos: Any,
+        view_batch: int,
+        program_aware: bool,
+        data_aware: bool,
+        tip_aware: bool,
+        fewshot_aware: bool,
+        count: int,
+    ) -> dict[int, list[str]]:
         current = [predictor.signature.instructions for predictor in program.predictors()]
         if not self._propose:
             return {index: [instruction] for index, instruction in enumerate(current)}
         self._job.phase("propose instructions")
-        proposed: dict[int, list[str]] = super()._propose_instructions(program, *args, **kwargs)
+        proposer = AheadProposer(
+            ahead=self._job.ahead,
+            program=program,
+            trainset=trainset,
+            prompt_model=self.prompt_model,
+            view_data_batch_size=view_batch,
+            program_aware=program_aware,
+            use_dataset_summary=data_aware,
+            use_task_demos=fewshot_aware,
+            num_demos_in_context=BOOTSTRAPPED_FEWSHOT_EXAMPLES_IN_CONTEXT,
+            use_tip=tip_aware,
+            set_tip_randomly=tip_aware,
+            use_instruct_history=False,
+            set_history_randomly=False,
+            verbose=self.verbose,
+            rng=self.rng,
+            init_temperature=self.init_temperature,
+        )
+        proposed: dict[int, list[str]] = proposer.propose_instructions_for_program(
+            trainset=trainset, program=program, demo_candidates=demos, N=count, trial_logs={}
+        )
+        for index, instruction in enumerate(current):
+            proposed[index][0] = instruction
         for index, (name, _) in enumerate(program.named_predictors()):
             if not self._job.tunable.allows(name, "instruction"):
                 proposed[index] = [current[index]]

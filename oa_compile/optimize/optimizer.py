@@ -14,6 +14,7 @@ import dspy
 
 from oa_compile.evaluate.examples import ScoreFunction
 from oa_compile.events import Role
+from oa_compile.optimize.lookahead import LookAhead
 from oa_compile.optimize.recorder import CandidateRecorder
 from oa_compile.signatures.frozen import Part, Tunable
 from oa_compile.spec.config import OptimizerName, OptimizerSpec
@@ -60,6 +61,7 @@ class Job:
     threads: int
     recorder: CandidateRecorder
     phase: Callable[[str], None]
+    ahead: LookAhead | None = None
 
 
 class Optimizer(Protocol):

@@ -1,0 +1,120 @@
+"""Asks early what a search is going to ask, so that calls which wait for nobody are under way together.
+
+Owns when work runs that is only done for the answers it files; which work that is, each optimizer knows. What
+the search then asks is in the journal or under way, so a search with it and one without it end alike, and
+what goes wrong here is nobody's: the search meets it itself.
+"""
+
+from __future__ import annotations
+
+import itertools
+import queue
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import Context, copy_context
+from typing import Any
+
+import dspy
+
+from oa_compile.errors import StopRun
+from oa_compile.lanes.calls import looking_ahead
+
+Work = Callable[[], object]
+
+NOW, SOON, LATER = range(3)
+"""How pressing work is: what the search waits for, what it waits for next, and what fills the seats."""
+
+
+class Piece:
+    """Work handed out. `result` is None until `done`, and stays None when it came to nothing."""
+
+    __slots__ = ("cancelled", "done", "result", "work")
+
+    def __init__(self, work: Work) -> None:
+        self.work = work
+        self.done = threading.Event()
+        self.cancelled = False
+        self.result: object = None
+
+
+class LookAhead:
+    """`threads` workers that take the most pressing work first. A context manager: its end drops the rest."""
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+        self._queue: queue.PriorityQueue[tuple[int, int, Piece, Context]] = queue.PriorityQueue()
+        self._numbers = itertools.count()
+        self._closed = False
+        self._started = False
+
+    def __enter__(self) -> LookAhead:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self._closed = True
+        for _ in range(self.threads if self._started else 0):
+            self._queue.put((-1, next(self._numbers), Piece(lambda: None), Context()))
+
+    def submit(self, work: Iterable[Work], *, pressing: int = NOW) -> list[Piece]:
+        """Begin `work` in its order, in this thread's context; returns at once."""
+        self._start()
+        pieces = [Piece(one) for one in work]
+        for piece in pieces:
+            self._queue.put((pressing, next(self._numbers), piece, copy_context()))
+        return pieces
+
+    def run(self, work: Iterable[Work], *, pressing: int = NOW) -> list[object]:
+        """Do all of `work`; what each came to, None where it failed."""
+        pieces = self.submit(work, pressing=pressing)
+        wait(pieces)
+        return [piece.result for piece in pieces]
+
+    def _start(self) -> None:
+        if not self._started:
+            self._started = True
+            for number in range(self.threads):
+                threading.Thread(target=self._serve, name=f"ahead-{number}", daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            _, _, piece, context = self._queue.get()
+            try:
+                if not self._closed and not piece.cancelled:
+                    piece.result = context.run(_quietly, piece.work)
+            finally:
+                piece.done.set()
+            if self._closed:
+                return
+
+
+def wait(pieces: Iterable[Piece]) -> None:
+    """Until all of them are done."""
+    for piece in pieces:
+        piece.done.wait()
+
+
+def program_runs(program: dspy.Module, examples: Iterable[dspy.Example]) -> list[Work]:
+    """`program`, as it is now, on each example."""
+    frozen = program.deepcopy()
+    return [lambda example=example: frozen(**example.inputs()) for example in examples]  # type: ignore[misc]
+
+
+def _quietly(work: Work) -> Any:
+    """The work's result; None if it failed, which is told when the search comes to the same."""
+    with early():
+        try:
+            return work()
+        except (StopRun, Exception):  # noqa: BLE001 - whatever a program raises, the search meets it again
+            return None
+
+
+@contextmanager
+def early() -> Iterator[None]:
+    """Whatever asks here, asks early; nobody watches it."""
+    token = looking_ahead.set(True)
+    try:
+        with dspy.context(callbacks=[], trace=[]):
+            yield
+    finally:
+        looking_ahead.reset(token)
