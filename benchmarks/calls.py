@@ -100,10 +100,10 @@ class Unwatched:
         pass
 
 
-def stock(plan: Plan, *, log: Path) -> Came:
+def stock(plan: Plan, *, log: Path, desk: Unfiled | None = None) -> Came:
     """DSPy's own search, with no journal below it."""
     config = plan.inputs.config
-    desk, lane = Unfiled(), BenchLane()
+    desk, lane = desk or Unfiled(), BenchLane()
 
     def lm(role: Role) -> RunLM:
         engine = Engine(desk, lane, stage="compile", role=role)  # type: ignore[arg-type]

@@ -69,12 +69,10 @@ class _Search(MIPROv2):  # type: ignore[misc]
         trainset: Any,
         demos: Any,
         view_batch: int,
-        program_aware: bool,
-        data_aware: bool,
-        tip_aware: bool,
-        fewshot_aware: bool,
-        count: int,
+        *aware: bool,
+        num_instruct_candidates: int,
     ) -> dict[int, list[str]]:
+        by_program, by_data, by_tip, by_demos = aware
         current = [predictor.signature.instructions for predictor in program.predictors()]
         if not self._propose:
             return {index: [instruction] for index, instruction in enumerate(current)}
@@ -85,12 +83,12 @@ class _Search(MIPROv2):  # type: ignore[misc]
             trainset=trainset,
             prompt_model=self.prompt_model,
             view_data_batch_size=view_batch,
-            program_aware=program_aware,
-            use_dataset_summary=data_aware,
-            use_task_demos=fewshot_aware,
+            program_aware=by_program,
+            use_dataset_summary=by_data,
+            use_task_demos=by_demos,
             num_demos_in_context=BOOTSTRAPPED_FEWSHOT_EXAMPLES_IN_CONTEXT,
-            use_tip=tip_aware,
-            set_tip_randomly=tip_aware,
+            use_tip=by_tip,
+            set_tip_randomly=by_tip,
             use_instruct_history=False,
             set_history_randomly=False,
             verbose=self.verbose,
@@ -98,7 +96,11 @@ class _Search(MIPROv2):  # type: ignore[misc]
             init_temperature=self.init_temperature,
         )
         proposed: dict[int, list[str]] = proposer.propose_instructions_for_program(
-            trainset=trainset, program=program, demo_candidates=demos, N=count, trial_logs={}
+            trainset=trainset,
+            program=program,
+            demo_candidates=demos,
+            N=num_instruct_candidates,
+            trial_logs={},
         )
         for index, instruction in enumerate(current):
             proposed[index][0] = instruction
