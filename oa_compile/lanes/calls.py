@@ -29,7 +29,7 @@ from oa_compile.ledger import Ledger
 
 looking_ahead: ContextVar[bool] = ContextVar("oa_compile_looking_ahead", default=False)
 """Whether this thread only asks early what a search is going to ask: the answer is filed, nothing else is
-counted, and what goes wrong is left to the call it is for.
+counted, and what goes wrong is told to the call it is for.
 """
 
 _key_encoder = msgspec.json.Encoder(order="sorted")
@@ -93,6 +93,7 @@ class Calls:
         self._lock = threading.Lock()
         self._flights: dict[str, _Flight] = {}
         self._early: set[str] = set()
+        self._given_up: dict[str, LaneFault] = {}
         self.tally = Tally()
         self.on_saved: Callable[[], None] = lambda: None
         self.tolerates_faults: Callable[[], bool] = lambda: True
@@ -118,7 +119,7 @@ class Calls:
         while (leading := self._flights.setdefault(key, flight)) is not flight:
             with leading.under_way:
                 pass
-            # What went wrong for a call that looked ahead went wrong for nobody.
+            # What went wrong for a call that looked ahead is this one's to tell.
             if leading.error is None or not leading.ahead or ahead:
                 return self._follow(leading, key)
             self.switch.check()
@@ -211,15 +212,19 @@ class Calls:
 
     def _lead(self, account: RunAccount, lane: Lane) -> ChatAnswer:
         ahead = looking_ahead.get()
-        if ahead:
-            self._early.add(account.key)
+        early = self._given_up.pop(account.key, None)
         try:
+            if early is not None:
+                raise early
+            if ahead:
+                self._early.add(account.key)
             return lane.complete(account.request, account)
         except RequestRefused:
             raise
         except LaneFault as fault:
             if ahead:
                 self._early.discard(account.key)
+                self._given_up[account.key] = fault
                 raise
             if fault.kind in FATAL or not self.tolerates_faults():
                 raise self.stop(fault) from fault

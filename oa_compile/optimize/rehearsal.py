@@ -85,9 +85,7 @@ def rehearse_start(
             size = rng.randint(1, bootstrapped)
         one = _Bootstrap(ahead, metric=metric, max_bootstrapped_demos=size, max_labeled_demos=labeled)
         jobs.append(partial(one.rehearse, program.deepcopy(), order))
-    threads = [
-        threading.Thread(target=copy_context().run, args=(_quietly, job), daemon=True) for job in jobs
-    ]
+    threads = [threading.Thread(target=copy_context().run, args=(_quietly, job), daemon=True) for job in jobs]
     for thread in threads:
         thread.start()
     for thread in threads:
