@@ -7,11 +7,11 @@ what goes wrong here is nobody's: the search meets it itself.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from contextvars import Context, copy_context
 from typing import Any
 
@@ -45,6 +45,7 @@ class LookAhead:
         self.threads = threads
         self._queue: queue.PriorityQueue[tuple[int, int, Piece, Context]] = queue.PriorityQueue()
         self._numbers = itertools.count()
+        self._lock = threading.Lock()
         self._closed = False
         self._started = False
 
@@ -52,16 +53,24 @@ class LookAhead:
         return self
 
     def __exit__(self, *_exc: object) -> None:
-        self._closed = True
-        for _ in range(self.threads if self._started else 0):
-            self._queue.put((-1, next(self._numbers), Piece(lambda: None), Context()))
+        with self._lock:
+            self._closed = True
+            with contextlib.suppress(queue.Empty):
+                while True:  # nobody waits for what will not be begun
+                    self._queue.get_nowait()[2].done.set()
+            for _ in range(self.threads if self._started else 0):
+                self._queue.put((-1, next(self._numbers), Piece(lambda: None), Context()))
 
     def submit(self, work: Iterable[Work], *, pressing: int = NOW) -> list[Piece]:
         """Begin `work` in its order, in this thread's context; returns at once."""
-        self._start()
         pieces = [Piece(one) for one in work]
-        for piece in pieces:
-            self._queue.put((pressing, next(self._numbers), piece, copy_context()))
+        with self._lock:
+            self._start()
+            for piece in pieces:
+                if self._closed:
+                    piece.done.set()
+                else:
+                    self._queue.put((pressing, next(self._numbers), piece, copy_context()))
         return pieces
 
     def run(self, work: Iterable[Work], *, pressing: int = NOW) -> list[object]:
@@ -71,7 +80,7 @@ class LookAhead:
         return [piece.result for piece in pieces]
 
     def _start(self) -> None:
-        if not self._started:
+        if not self._started and not self._closed:
             self._started = True
             for number in range(self.threads):
                 threading.Thread(target=self._serve, name=f"ahead-{number}", daemon=True).start()
@@ -109,7 +118,7 @@ def _quietly(work: Work) -> Any:
             return None
 
 
-@contextmanager
+@contextlib.contextmanager
 def early() -> Iterator[None]:
     """Whatever asks here, asks early; nobody watches it."""
     token = looking_ahead.set(True)
