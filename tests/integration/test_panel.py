@@ -97,7 +97,7 @@ class Saying(RuleLane):
 
 def judged(folder: RunFolder, config: Config, lane: Lane, premium: Lane | None = None) -> Validation:
     court = premium or Saying(lambda request, _n: truth(request), "premium", price=100)
-    return validate(asked(folder, config), lanes={"local": lane, "premium": court})
+    return validate(asked(folder, config), lanes={"local": lane, "premium": court}, again=True)
 
 
 def polls_of(folder: RunFolder) -> list[Polled]:
@@ -135,7 +135,7 @@ def test_it_stops_as_soon_as_agreement_is_impossible_and_the_verify_stage_decide
     split = Saying(lambda _request, before: COLOURS[before % 2])
     folder_two = asked(folder, config_of(of=5, agree=4))
     court = Saying(lambda request, _n: truth(request), "premium")
-    validate(folder_two, lanes={"local": split, "premium": court})
+    validate(folder_two, lanes={"local": split, "premium": court}, again=True)
     journal = validation_folder(folder_two, {"local": split, "premium": court}) / "journal.jsonl"
     counts = {len(e.event.ballots) for e in read(journal) if isinstance(e.event, Polled)}
     assert counts == {4}
