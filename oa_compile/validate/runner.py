@@ -140,7 +140,7 @@ class _Scoring:
         self.question = question
         self.scorings = scorings
         self.runtime = runtime
-        self._written = {event.ordinal for event in runtime.history if isinstance(event, Evaluated)}
+        self._written = {one.ordinal: one.rows for one in runtime.history if isinstance(one, Evaluated)}
 
     def run(self) -> Validation:
         question, tally = self.question, self.runtime.calls.tally
@@ -223,7 +223,7 @@ class _Scoring:
                 answer, question.testset.records, score=score, threads=question.config.run.threads
             )
         polls = [panel.polls[record.id] for record in question.testset.records]
-        if ordinal not in self._written:
+        if self._written.get(ordinal) != rows:  # the first time, or faults had left out what has a score now
             scores = [row.score for row in rows if row.score is not None]
             tally = runtime.calls.tally
             runtime.journal.append(Candidate(candidate=digest, parent=parent, origin=origin, state=state))

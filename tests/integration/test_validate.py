@@ -412,3 +412,15 @@ def test_the_artifact_is_whole_after_it_was_attested(root: Path) -> None:
     before = load_manifest(folder(root).artifact)
     judged(asked(root))
     assert load_manifest(folder(root).artifact) == before
+
+
+def test_what_faults_left_out_is_in_the_journal_once_it_has_a_score(root: Path) -> None:
+    """Whoever reads the journal's rows, as promote does, sees what the verdict stands on."""
+    question = asked(root)
+    assert judged(question, RuleLane(fault=faulty(6))).unjudged
+    verdict = judged(question)
+    assert not verdict.unjudged
+    events = [line.event for line in read(journal_of(question))]
+    rows = {event.ordinal: event.rows for event in events if isinstance(event, Evaluated)}
+    assert [row.score for row in rows[2]] == [row.after for row in verdict.evidence.rows]
+    assert [row.score for row in rows[1]] == [row.before for row in verdict.evidence.rows]
