@@ -222,7 +222,7 @@ class Calls:
         except RequestRefused:
             raise
         except LaneFault as fault:
-            if ahead:
+            if ahead and fault.kind not in FATAL:
                 self._early.discard(account.key)
                 self._given_up[account.key] = fault
                 raise

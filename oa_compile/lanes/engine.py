@@ -7,15 +7,17 @@ would be answered from one recording.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import Counter
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from typing import Any
 
 import dspy
 from dspy.lm15 import Message, Request, Response, Usage
 
 from oa_compile.chat import ChatMessage, ChatRequest
+from oa_compile.errors import StopRun
 from oa_compile.events import Role, Stage
 from oa_compile.lanes.calls import Calls, call_key, looking_ahead
 from oa_compile.lanes.lane import Lane, RequestRefused
@@ -26,10 +28,11 @@ from oa_compile.spec.lanes import LaneSpec
 class _Samples:
     """Numbers the completions of one LM call."""
 
-    __slots__ = ("count", "rollout")
+    __slots__ = ("count", "rollout", "wanted")
 
-    def __init__(self, rollout: int | None) -> None:
+    def __init__(self, rollout: int | None, wanted: int) -> None:
         self.rollout = rollout
+        self.wanted = wanted
         self.count = -1
 
     def next(self) -> int:
@@ -73,6 +76,8 @@ class Engine:
         sample = samples.next() if samples else 0
         if self._role == "proposer" and chat.temperature:
             sample = self._occurrence(chat, rollout)
+        if samples is not None and samples.count == 0 and samples.wanted > 1:
+            self._ask_for_the_rest(chat, rollout, first=sample, wanted=samples.wanted)
         answer = self._calls.complete(
             chat, lane=self._lane, stage=self._stage, role=self._role, rollout=rollout, sample=sample
         )
@@ -89,6 +94,28 @@ class Engine:
                 output_tokens=answer.usage.output_tokens,
             ),
         )
+
+    def _ask_for_the_rest(self, chat: ChatRequest, rollout: int | None, *, first: int, wanted: int) -> None:
+        """Of `wanted` completions, DSPy asks for one after the other; here all are asked for beside the
+        first, and DSPy finds them in the journal or under way.
+        """
+        numbers = iter(range(first + 1, first + wanted))
+
+        def ask() -> None:
+            looking_ahead.set(True)
+            with contextlib.suppress(StopRun, Exception):  # told to the call it is for
+                for number in numbers:
+                    self._calls.complete(
+                        chat,
+                        lane=self._lane,
+                        stage=self._stage,
+                        role=self._role,
+                        rollout=rollout,
+                        sample=number,
+                    )
+
+        for _ in range(min(wanted, self._lane.concurrency) - 1):
+            threading.Thread(target=copy_context().run, args=(ask,), name="sample", daemon=True).start()
 
     def _occurrence(self, chat: ChatRequest, rollout: int | None) -> int:
         """A proposer asked the same thing again wants another idea, not the same one (GEPA names no

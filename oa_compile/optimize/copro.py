@@ -8,11 +8,22 @@ import dspy
 from dspy.teleprompt.copro_optimizer import COPRO, BasicGenerateInstruction
 
 from oa_compile.optimize.optimizer import Job, Note, PhaseEstimate, Sizes
+from oa_compile.optimize.rounds import Rounds
 from oa_compile.signatures.frozen import Part, Tunable
 from oa_compile.spec.config import CoproSettings, OptimizerName
 
 NEW_BEST = 0.3
 """Assumed chance that a round finds a predictor a better instruction, for the forecast only."""
+
+
+class _Search(COPRO):  # type: ignore[misc]
+    """COPRO that says which predictor it is at."""
+
+    rounds: Rounds
+
+    def _set_signature(self, predictor: Any, updated_signature: Any) -> None:
+        super()._set_signature(predictor, updated_signature)
+        self.rounds.at = predictor
 
 
 class Copro:
@@ -67,18 +78,20 @@ class Copro:
             return job.score(example, prediction).score
 
         job.phase("search")
-        search = COPRO(
+        search = _Search(
             prompt_model=job.proposer_lm,
             metric=metric,
             breadth=settings.breadth,
             depth=settings.depth,
             init_temperature=settings.init_temperature,
         )
-        return search.compile(
-            job.program,
-            trainset=job.valset,
-            eval_kwargs={"num_threads": job.threads, "display_progress": False, "display_table": False},
-        )
+        search.rounds = Rounds(job.ahead, predictors=len(job.program.predictors()))
+        with dspy.context(callbacks=[*dspy.settings.callbacks, search.rounds]):
+            return search.compile(
+                job.program,
+                trainset=job.valset,
+                eval_kwargs={"num_threads": job.threads, "display_progress": False, "display_table": False},
+            )
 
 
 OPTIMIZER = Copro()
