@@ -150,7 +150,7 @@ class RunLM(dspy.LM):  # type: ignore[misc]
             rollout = run.id_of(rollout)
             if run.temperature is not None:
                 kwargs = {"temperature": run.temperature, **kwargs}
-        token = _samples.set(_Samples(rollout))
+        token = _samples.set(_Samples(rollout, kwargs.get("n") or self.kwargs.get("n") or 1))
         try:
             return super().__call__(prompt, messages=messages, **kwargs)
         finally:
