@@ -27,10 +27,19 @@ from oa_compile.lanes.recorded import Recorded, Recording
 from oa_compile.lanes.stop import StopSwitch
 from oa_compile.ledger import Ledger
 
-looking_ahead: ContextVar[bool] = ContextVar("oa_compile_looking_ahead", default=False)
-"""Whether this thread only asks early what a search is going to ask: the answer is filed, nothing else is
-counted, and what goes wrong is told to the call it is for.
-"""
+
+@dataclass(slots=True)
+class Look:
+    """Calls asked before the search asks them: what goes wrong is told to the call it was for. `stands` when
+    the search will not ask again if nothing went wrong, so that they count as its own now.
+    """
+
+    stands: bool = False
+    failed: bool = False
+
+
+looking_ahead: ContextVar[Look | None] = ContextVar("oa_compile_looking_ahead", default=None)
+"""What this thread asks early for, if it does."""
 
 _key_encoder = msgspec.json.Encoder(order="sorted")
 
@@ -114,7 +123,7 @@ class Calls:
         if recorded is not None:
             return self._from_journal(recorded, key)
         # No lock, one atomic step: threads that queue for locks hand the interpreter round (see held.py).
-        ahead = looking_ahead.get()
+        ahead = looking_ahead.get() is not None
         flight = _Flight(ahead=ahead)
         while (leading := self._flights.setdefault(key, flight)) is not flight:
             with leading.under_way:
@@ -193,9 +202,11 @@ class Calls:
         return found
 
     def _from_journal(self, recorded: Recorded, key: str) -> ChatAnswer:
-        if looking_ahead.get():
+        look = looking_ahead.get()
+        if look is not None and (not look.stands or recorded.fault):
+            look.failed = look.failed or recorded.answer is None
             return recorded.replay()
-        if key in self._early:  # asked early for this very call, which was counted then
+        if look is None and key in self._early:  # asked early for this very call, which was counted then
             self._early.discard(key)
             return recorded.replay()
         held.await_free(self._lock)
@@ -211,18 +222,21 @@ class Calls:
             self.on_saved()
 
     def _lead(self, account: RunAccount, lane: Lane) -> ChatAnswer:
-        ahead = looking_ahead.get()
+        look = looking_ahead.get()
         early = self._given_up.pop(account.key, None)
         try:
             if early is not None:
                 raise early
-            if ahead:
+            if look is not None and not look.stands:
                 self._early.add(account.key)
             return lane.complete(account.request, account)
         except RequestRefused:
+            if look is not None:
+                look.failed = True
             raise
         except LaneFault as fault:
-            if ahead and fault.kind not in FATAL:
+            if look is not None and fault.kind not in FATAL:
+                look.failed = True
                 self._early.discard(account.key)
                 self._given_up[account.key] = fault
                 raise

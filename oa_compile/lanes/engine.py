@@ -19,7 +19,7 @@ from dspy.lm15 import Message, Request, Response, Usage
 from oa_compile.chat import ChatMessage, ChatRequest
 from oa_compile.errors import StopRun
 from oa_compile.events import Role, Stage
-from oa_compile.lanes.calls import Calls, call_key, looking_ahead
+from oa_compile.lanes.calls import Calls, Look, call_key, looking_ahead
 from oa_compile.lanes.lane import Lane, RequestRefused
 from oa_compile.lanes.rollout import current
 from oa_compile.spec.lanes import LaneSpec
@@ -102,7 +102,7 @@ class Engine:
         numbers = iter(range(first + 1, first + wanted))
 
         def ask() -> None:
-            looking_ahead.set(True)
+            looking_ahead.set(Look())
             with contextlib.suppress(StopRun, Exception):  # told to the call it is for
                 for number in numbers:
                     self._calls.complete(
@@ -122,7 +122,7 @@ class Engine:
         rollout). Proposers are asked serially, so counting is deterministic.
         """
         key = call_key(self._lane.identity, chat, rollout=rollout, sample=0)
-        if looking_ahead.get():
+        if looking_ahead.get() is not None:
             return self._occurrences[key]
         with self._lock:
             self._occurrences[key] += 1

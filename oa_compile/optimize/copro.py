@@ -86,6 +86,8 @@ class Copro:
             init_temperature=settings.init_temperature,
         )
         search.rounds = Rounds(job.ahead, predictors=len(job.program.predictors()))
+        if job.ahead is not None:
+            job.ahead.attend(job.program)
         with dspy.context(callbacks=[*dspy.settings.callbacks, search.rounds]):
             return search.compile(
                 job.program,

@@ -13,12 +13,13 @@ import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextvars import Context, copy_context
+from functools import partial
 from typing import Any
 
 import dspy
 
 from oa_compile.errors import StopRun
-from oa_compile.lanes.calls import looking_ahead
+from oa_compile.lanes.calls import Look, looking_ahead
 
 Work = Callable[[], object]
 
@@ -45,6 +46,7 @@ class LookAhead:
         self.threads = threads
         self._queue: queue.PriorityQueue[tuple[int, int, Piece, Context]] = queue.PriorityQueue()
         self._numbers = itertools.count()
+        self._told: tuple[dspy.Module | None, dict[Any, Any]] = (None, {})
         self._lock = threading.Lock()
         self._closed = False
         self._started = False
@@ -79,6 +81,34 @@ class LookAhead:
         wait(pieces)
         return [piece.result for piece in pieces]
 
+    def attend(self, program: dspy.Module) -> None:
+        """From now on, `program` and its copies give what they are `told` instead of running again."""
+        ahead, base = self, type(program)
+
+        class Attended(base):  # type: ignore[misc, valid-type]
+            def __call__(self, *args: Any, **kwargs: Any) -> Any:
+                known, told = ahead._told
+                prediction = told.get(_inputs(kwargs)) if known is self and not args else None
+                if prediction is None:
+                    return super().__call__(*args, **kwargs)
+                for callback in dspy.settings.callbacks:  # whoever follows its examples still does
+                    callback.on_module_start("", self, {"args": (), "kwargs": kwargs})
+                return prediction
+
+        Attended.__name__, Attended.__qualname__ = base.__name__, base.__qualname__
+        Attended.__module__ = base.__module__
+        program.__class__ = Attended
+
+    def tell(self, program: dspy.Module, examples: Iterable[dspy.Example], pieces: Iterable[Piece]) -> None:
+        """What `program` comes to on `examples`, once it is known; only the last one told is kept."""
+        wait(pieces := list(pieces))
+        told = {_inputs(e.inputs()): piece.result for e, piece in zip(examples, pieces, strict=True)}
+        self._told = (program, told)
+
+    def forget(self) -> None:
+        """The program told last runs itself again: it may be changed now."""
+        self._told = (None, {})
+
     def _start(self) -> None:
         if not self._started and not self._closed:
             self._started = True
@@ -97,16 +127,29 @@ class LookAhead:
                 return
 
 
+def _inputs(fields: Any) -> tuple[tuple[str, int], ...]:
+    """Which fields these are: the very values of an example, which lives as long as its search."""
+    return tuple((name, id(value)) for name, value in fields.items())
+
+
 def wait(pieces: Iterable[Piece]) -> None:
     """Until all of them are done."""
     for piece in pieces:
         piece.done.wait()
 
 
-def program_runs(program: dspy.Module, examples: Iterable[dspy.Example]) -> list[Work]:
-    """`program`, as it is now, on each example."""
+def program_runs(
+    program: dspy.Module, examples: Iterable[dspy.Example], *, stand: bool = False
+) -> list[Work]:
+    """`program`, as it is now, on each example; with `stand`, what comes of it is going to be `told`."""
     frozen = program.deepcopy()
-    return [lambda example=example: frozen(**example.inputs()) for example in examples]  # type: ignore[misc]
+
+    def one(example: dspy.Example) -> object:
+        with early(stands=stand) as look:
+            prediction = frozen(**example.inputs())
+        return None if look.failed else prediction
+
+    return [partial(one, example) for example in examples]
 
 
 def _quietly(work: Work) -> Any:
@@ -119,11 +162,12 @@ def _quietly(work: Work) -> Any:
 
 
 @contextlib.contextmanager
-def early() -> Iterator[None]:
+def early(*, stands: bool = False) -> Iterator[Look]:
     """Whatever asks here, asks early; nobody watches it."""
-    token = looking_ahead.set(True)
+    look = Look(stands=stands)
+    token = looking_ahead.set(look)
     try:
         with dspy.context(callbacks=[], trace=[]):
-            yield
+            yield look
     finally:
         looking_ahead.reset(token)

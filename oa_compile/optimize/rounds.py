@@ -1,7 +1,7 @@
-"""COPRO's rounds: all candidates of one predictor are known before the first is scored, so all are asked early.
+"""COPRO's rounds: all candidates of one predictor are known before the first is scored, so all run together.
 
-Owns knowing which those are, from what COPRO was proposed. Every one of them is going to be scored, so nothing
-is asked in vain.
+Owns knowing which those are, from what COPRO was proposed. Every one of them is going to be scored, so
+nothing is asked in vain.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import dspy
 from dspy.teleprompt.copro_optimizer import BasicGenerateInstruction, GenerateInstructionGivenAttempts
 from dspy.utils.callback import BaseCallback
 
-from oa_compile.optimize.lookahead import LATER, LookAhead, Piece, program_runs, wait
+from oa_compile.optimize.lookahead import LATER, LookAhead, Piece, program_runs
 
 _PROPOSALS = (BasicGenerateInstruction, GenerateInstructionGivenAttempts)
 
@@ -51,7 +51,13 @@ class Rounds(BaseCallback):  # type: ignore[misc]
         if not self._pieces:
             self._begin(self._ahead, inputs["program"], inputs["devset"])
         if self._pieces:
-            wait(self._pieces.pop(0))
+            self._ahead.tell(inputs["program"], inputs["devset"], self._pieces.pop(0))
+
+    def on_evaluate_end(self, call_id: str, outputs: Any, exception: BaseException | None = None) -> None:
+        """It is scored, and COPRO will change it."""
+        del call_id, outputs, exception
+        if self._ahead is not None:
+            self._ahead.forget()
 
     def _begin(self, ahead: LookAhead, program: dspy.Module, examples: list[dspy.Example]) -> None:
         depth, predictor = divmod(self._round, self._predictors)
@@ -67,4 +73,4 @@ class Rounds(BaseCallback):  # type: ignore[misc]
             candidate.predictors()[predictor].signature = signature.with_instructions(
                 proposal.proposed_instruction.strip('"').strip()
             ).with_updated_fields(last, prefix=proposal.proposed_prefix_for_output_field.strip('"').strip())
-            self._pieces.append(ahead.submit(program_runs(candidate, examples), pressing=LATER))
+            self._pieces.append(ahead.submit(program_runs(candidate, examples, stand=True), pressing=LATER))
