@@ -17,6 +17,7 @@ from dspy.teleprompt.mipro_optimizer_v2 import (
 from oa_compile.errors import UsageError
 from oa_compile.optimize.optimizer import Job, Note, PhaseEstimate, Sizes
 from oa_compile.optimize.rehearsal import AheadProposer, rehearse_start
+from oa_compile.optimize.trials import Batch, Evaluations, next_trial
 from oa_compile.signatures.frozen import Part, Tunable
 from oa_compile.spec.config import MiproSettings, OptimizerName
 
@@ -40,6 +41,8 @@ class _Search(MIPROv2):  # type: ignore[misc]
         super().__init__(**kwargs)
         self._job = job
         self._propose = propose
+        self._evaluations = Evaluations(job.ahead) if job.ahead is not None else None
+        self._batch: Batch | None = None
 
     def _bootstrap_fewshot_examples(self, program: Any, trainset: Any, *args: Any, **kwargs: Any) -> Any:
         self._job.phase("bootstrap demos")
@@ -110,15 +113,59 @@ class _Search(MIPROv2):  # type: ignore[misc]
         return proposed
 
     def _optimize_prompt_parameters(
-        self, program: Any, instructions: dict[int, list[str]], demos: Any, *args: Any, **kwargs: Any
+        self,
+        program: Any,
+        instructions: dict[int, list[str]],
+        demos: Any,
+        evaluate: Any,
+        valset: list[dspy.Example],
+        trials: int,
+        minibatch: bool,
+        minibatch_size: int,
+        *args: Any,
+        **kwargs: Any,
     ) -> Any:
         self._job.phase("search")
+        self._batch = Batch(valset, minibatch_size if minibatch else len(valset))
         if demos is not None:
             # Not before: the proposer counts on every predictor having as many demo sets as the first.
             for index, (name, predictor) in enumerate(program.named_predictors()):
                 if not self._job.tunable.allows(name, "demos"):
                     demos[index] = [list(predictor.demos)]
-        return super()._optimize_prompt_parameters(program, instructions, demos, *args, **kwargs)
+        watch = [self._evaluations] if self._evaluations is not None else []
+        with dspy.context(callbacks=[*dspy.settings.callbacks, *watch]):
+            return super()._optimize_prompt_parameters(
+                program,
+                instructions,
+                demos,
+                evaluate,
+                valset,
+                trials,
+                minibatch,
+                minibatch_size,
+                *args,
+                **kwargs,
+            )
+
+    def _select_and_insert_instructions_and_demos(
+        self, candidate: Any, instructions: Any, demos: Any, trial: Any, logs: Any, number: int
+    ) -> Any:
+        plain = candidate.deepcopy()
+
+        def insert(drawn: Any) -> Any:
+            other = plain.deepcopy()
+            base = super(_Search, self)._select_and_insert_instructions_and_demos
+            base(other, instructions, demos, drawn, {number: {}}, number)
+            return other
+
+        chosen = super()._select_and_insert_instructions_and_demos(
+            candidate, instructions, demos, trial, logs, number
+        )
+        if self._evaluations is not None and self._batch is not None:
+            coming = next_trial(trial, batch=self._batch, rng=self.rng, insert=insert)
+            if coming is not None:
+                self._evaluations.expect(*coming)
+        return chosen
 
     def _perform_full_evaluation(self, *args: Any) -> Any:
         _, _, tried, scored, _, _, _, calls, _, best_score, best_program, *_ = args
@@ -239,6 +286,8 @@ class Miprov2:
             seed=job.seed + 9,  # DSPy's default seed, shifted: it takes 0 for "not given"
             init_temperature=settings.init_temperature,
         )
+        if job.ahead is not None:
+            job.ahead.attend(job.program)
         return search.compile(
             job.program,
             trainset=job.trainset,
