@@ -206,7 +206,7 @@ class Calls:
         if look is not None and (not look.stands or recorded.fault):
             look.failed = look.failed or recorded.answer is None
             return recorded.replay()
-        if look is None and key in self._early:  # asked early for this very call, which was counted then
+        if key in self._early:  # asked early for this very call, which was counted then
             self._early.discard(key)
             return recorded.replay()
         held.await_free(self._lock)

@@ -51,7 +51,7 @@ def _name(program: dspy.Module, examples: list[dspy.Example]) -> tuple[str, tupl
 
 
 class Batch(NamedTuple):
-    """What trials draw their examples from, how many, and after how many trials one is scored in full."""
+    """What trials draw their examples from, and how many."""
 
     valset: list[dspy.Example]
     size: int
