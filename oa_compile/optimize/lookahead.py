@@ -20,6 +20,7 @@ import dspy
 
 from oa_compile.errors import StopRun
 from oa_compile.lanes.calls import Look, looking_ahead
+from oa_compile.lanes.rollout import current
 
 Work = Callable[[], object]
 
@@ -88,7 +89,9 @@ class LookAhead:
         class Attended(base):  # type: ignore[misc, valid-type]
             def __call__(self, *args: Any, **kwargs: Any) -> Any:
                 known, told = ahead._told
-                prediction = told.get(_inputs(kwargs)) if known is self and not args else None
+                # A further rollout of an example is run, whatever the first one came to.
+                is_told = known is self and not args and current() is None
+                prediction = told.get(_inputs(kwargs)) if is_told else None
                 if prediction is None:
                     return super().__call__(*args, **kwargs)
                 for callback in dspy.settings.callbacks:  # whoever follows its examples still does
