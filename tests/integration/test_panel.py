@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from oa_compile.artifact.folder import RunFolder, read_inputs
+from oa_compile.artifact.folder import RunFolder, create, read_inputs
 from oa_compile.chat import ChatAnswer, ChatRequest, Usage
 from oa_compile.errors import BudgetExhausted, ExitCode
 from oa_compile.events import Evaluated, Polled
@@ -19,12 +19,24 @@ from oa_compile.lanes.closed import ClosedLane
 from oa_compile.lanes.lane import Lane, LaneFault
 from oa_compile.lanes.metered import Sent
 from oa_compile.spec.config import Config
+from oa_compile.spec.load import load_program
 from oa_compile.validate import formats
 from oa_compile.validate.question import Question, ask, validation_folder
 from oa_compile.validate.runner import validate
 from oa_compile.validate.verdict import Validation
 from tests.support.pylon_lane import PylonWorld, pylon_world
-from tests.support.world import COLOURS, RuleLane, answer, make_config, new_run, run, unit
+from tests.support.saying import Saying, said, thing_of, truth
+from tests.support.world import (
+    COLOURS,
+    RuleLane,
+    answer,
+    make_config,
+    make_dataset,
+    make_program,
+    new_run,
+    run,
+    unit,
+)
 
 TEST = 6
 SIZES = (4, 4, TEST)
@@ -62,37 +74,6 @@ def folder(original: Path, tmp_path: Path) -> RunFolder:
 def asked(folder: RunFolder, config: Config) -> Question:
     inputs = read_inputs(folder)
     return ask(folder.path, program=inputs.program, config=config, dataset=None)
-
-
-def said(colour: str) -> str:
-    return f"[[ ## colour ## ]]\n{colour}\n\n[[ ## completed ## ]]"
-
-
-def thing_of(request: ChatRequest) -> str:
-    return request.messages[-1].content.split("]]\n", 1)[-1].split("\n", 1)[0]
-
-
-def truth(request: ChatRequest) -> str:
-    return COLOURS[int(unit(thing_of(request)) * 3)]
-
-
-class Saying(RuleLane):
-    """Answers what `says` makes of the request and of how often the same was asked before."""
-
-    def __init__(self, says: Callable[[ChatRequest, int], str], name: str = "local", **options: Any) -> None:
-        super().__init__(name, **options)
-        self.identity = f"saying:{name}"
-        self.says = says
-        self.requests: list[ChatRequest] = []
-
-    def send(self, request: ChatRequest, key: str) -> Sent:
-        before = sum(one.messages == request.messages for one in self.requests)
-        self.requests.append(request)
-        sent = super().send(request, key)
-        return Sent(ChatAnswer(said(self.says(request, before)), Usage(100, 5), model="saying"), sent.spent)
-
-    def estimate(self, usage: Usage, *, calls: int) -> int:
-        return calls * self.price
 
 
 def judged(folder: RunFolder, config: Config, lane: Lane, premium: Lane | None = None) -> Validation:
@@ -242,6 +223,40 @@ def test_stopped_by_a_cap_it_goes_on_where_it_was(folder: RunFolder) -> None:
     assert len(lane.sent) == len(set(lane.sent)) == 2 * TEST * 3
     assert sent == 13
     assert validation.after is not None
+
+
+# -- a verifier's word ---------------------------------------------------------------------------------
+
+
+def test_a_verifier_may_say_what_is_the_same(tmp_path: Path) -> None:
+    """Only a model can tell that answers in other words are one: it is asked on the judge's lane."""
+    dataset = make_dataset(tmp_path / "dataset", train=4, val=4, test=3)
+    program = make_program(tmp_path / "program", extra='\n[agreement]\nkind = "verifier"\n')
+    text = (program / "program.toml").read_text()
+    free = text.replace(', type = "enum", values = ["red", "green", "blue"]', "")
+    (program / "program.toml").write_text(free)
+    config = config_of(
+        stages__validate={"task": "local", "judge": "premium", "redundancy": {"of": 3, "agree": 2}}
+    )
+    folder = create(tmp_path / "runs" / "run", program=load_program(program), config=config, dataset=dataset)
+    assert run(folder).status == "complete"
+
+    class Verifier(Saying):
+        def send(self, request: ChatRequest, key: str) -> Sent:
+            sent = super().send(request, key)
+            asked_of = request.messages[-1].content
+            same = "navy" in asked_of and "dark blue" in asked_of
+            text = f"[[ ## same ## ]]\n{'yes' if same else 'no'}\n\n[[ ## completed ## ]]"
+            return Sent(ChatAnswer(text, Usage(9, 1)), sent.spent)
+
+    local = Saying(lambda _request, before: ("navy", "dark blue", "green")[before % 3])
+    verifier = Verifier(lambda _request, _n: "", "premium")
+    validation = validate(asked(folder, config), lanes={"local": local, "premium": verifier})
+    polls = polls_of(folder)
+    assert {(poll.way, len(poll.ballots)) for poll in polls} == {("agreed", 2)}
+    assert {request.temperature for request in verifier.requests} == {0.0}
+    assert validation.polls is not None
+    assert validation.polls.count("agreed") == 2 * 3
 
 
 # -- providers, some of whom lie -----------------------------------------------------------------------

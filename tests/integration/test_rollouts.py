@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,8 @@ from oa_compile.spec.program import ProgramSpec
 from oa_compile.validate.question import ask
 from oa_compile.validate.runner import validate
 from oa_compile.validate.verdict import Validation
-from tests.support.world import COLOURS, RuleLane, make_config, make_dataset, make_program, new_run, run, unit
+from tests.support.saying import Saying, truth
+from tests.support.world import RuleLane, make_config, make_dataset, make_program, new_run, run
 
 ROLLED = "\n[evaluation]\nrollouts = 3\ntemperature = 0.7\n"
 REFINED = """
@@ -41,37 +41,6 @@ weight = 0
 [refine]
 rollouts = 3
 """
-
-
-def said(colour: str) -> str:
-    return f"[[ ## colour ## ]]\n{colour}\n\n[[ ## completed ## ]]"
-
-
-def thing_of(request: ChatRequest) -> str:
-    return request.messages[-1].content.split("]]\n", 1)[-1].split("\n", 1)[0]
-
-
-def truth(request: ChatRequest) -> str:
-    return COLOURS[int(unit(thing_of(request)) * 3)]
-
-
-class Sampled(RuleLane):
-    """What `says` makes of a request and of how often its example was asked about before."""
-
-    def __init__(self, says: Callable[[ChatRequest, int], str], name: str = "local", **options: Any) -> None:
-        super().__init__(name, **options)
-        self.identity = f"sampled:{name}"
-        self.says = says
-        self.requests: list[ChatRequest] = []
-
-    def send(self, request: ChatRequest, key: str) -> Sent:
-        sent = super().send(request, key)
-        if "colour" not in request.messages[0].content or "proposed" in request.messages[0].content:
-            return sent
-        with self._lock:
-            before = sum(thing_of(one) == thing_of(request) for one in self.requests)
-            self.requests.append(request)
-        return Sent(ChatAnswer(said(self.says(request, before)), Usage(100, 5)), sent.spent)
 
 
 @pytest.mark.parametrize(("how", "value"), [("median", 0.5), ("mean", 0.4), ("min", 0.0)])
@@ -140,7 +109,7 @@ def validated(root: Path, extra: str, lanes: dict[str, RuleLane], **changes: Any
 
 def test_a_validation_without_a_panel_scores_rollouts_too(tmp_path: Path) -> None:
     """Right twice of three times: the median is right, the first alone would be wrong."""
-    lane = Sampled(lambda request, _n: truth(request) if request.temperature == 0.7 else "grey")
+    lane = Saying(lambda request, _n: truth(request) if request.temperature == 0.7 else "grey")
     validation = validated(tmp_path, ROLLED, {"local": lane})
     assert validation.after is not None
     assert validation.after.mean == 1
@@ -148,7 +117,7 @@ def test_a_validation_without_a_panel_scores_rollouts_too(tmp_path: Path) -> Non
 
 
 def test_refine_runs_again_with_what_was_wrong_and_stops_when_it_is_good(tmp_path: Path) -> None:
-    lane = Sampled(
+    lane = Saying(
         lambda request, _n: truth(request) if "should not hold" in str(request.messages) else "grey"
     )
     validation = validated(tmp_path, REFINED, {"local": lane})
@@ -162,8 +131,8 @@ def test_refine_runs_again_with_what_was_wrong_and_stops_when_it_is_good(tmp_pat
 
 
 def test_refine_keeps_the_best_and_escalates_the_last_run(tmp_path: Path) -> None:
-    local = Sampled(lambda _request, _n: "grey")
-    better = Sampled(lambda request, _n: truth(request), "better", price=70)
+    local = Saying(lambda _request, _n: "grey")
+    better = Saying(lambda request, _n: truth(request), "better", price=70)
     validation = validated(
         tmp_path,
         REFINED,
@@ -180,7 +149,7 @@ def test_a_fault_passes_through_refine_and_an_unreadable_answer_is_tried_again(t
     down = RuleLane(fault=lambda _request: LaneFault("server", "down"))
     assert validated(tmp_path / "a", REFINED, {"local": down}).outcome == "not judged"
 
-    class Mumbles(Sampled):
+    class Mumbles(Saying):
         def send(self, request: ChatRequest, key: str) -> Sent:
             sent = super().send(request, key)
             mumbled = "An earlier answer" not in request.messages[0].content
@@ -220,7 +189,7 @@ def test_a_reward_that_needs_the_right_answer_is_refused(tmp_path: Path) -> None
 
 
 def test_the_artifact_of_a_refined_program_opens_in_plain_dspy(tmp_path: Path) -> None:
-    lane = Sampled(lambda request, _n: truth(request))
+    lane = Saying(lambda request, _n: truth(request))
     validated(tmp_path, REFINED, {"local": lane})
     state = json.loads((RunFolder(tmp_path / "runs" / "run").artifact / "program.json").read_text())
     assert "signature" in state
