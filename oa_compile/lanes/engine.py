@@ -123,7 +123,8 @@ class Engine:
         """
         key = call_key(self._lane.identity, chat, rollout=rollout, sample=0)
         if looking_ahead.get() is not None:
-            return self._occurrences[key]
+            # One that the search has overtaken finds its answer there, and asks for no other.
+            return max(self._occurrences[key] - 1, 0)
         with self._lock:
             self._occurrences[key] += 1
             return self._occurrences[key] - 1
