@@ -22,6 +22,7 @@ from oa_compile.lanes.engine import Engine, to_chat
 from oa_compile.lanes.lane import FATAL, Account, LaneFault, RequestRefused, Spent
 from oa_compile.lanes.metered import Sent
 from oa_compile.lanes.runtime import Runtime
+from oa_compile.optimize.lookahead import early
 from tests.support.world import RuleLane, make_config
 
 STARTED = RunStarted(
@@ -250,6 +251,21 @@ def test_a_proposer_asked_again_has_another_idea_and_a_resume_has_the_same_ones(
     assert len(set(ideas)) == len(set(lane.sent)) == 3
     assert ask(resumed) == ideas
     assert resumed.sent == []
+
+
+def test_a_look_ahead_that_was_overtaken_asks_for_no_other_idea(opened: Open) -> None:
+    """It asks early what the search asks: what the search has asked already is there."""
+    lane = RuleLane()
+    runtime = opened(lane)
+    with runtime.context(runtime.lm("compile", "proposer")):
+        predict = dspy.Predict("question -> idea")
+        with early():
+            first = predict(question="?").idea
+        assert predict(question="?").idea == first
+        with early():
+            assert predict(question="?").idea == first
+        assert len(lane.sent) == 1
+        assert predict(question="?").idea != first
 
 
 def test_at_temperature_zero_there_is_no_other_idea(opened: Open) -> None:
